@@ -1,0 +1,168 @@
+package recipes
+
+import (
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/imagefactory/imagefactory/distros"
+)
+
+// Recipe is a decoded, validated recipe: every expression is evaluated, every default filled in, every referenced file
+// known to exist. Stages take values from it and never see HCL. Fields with `json:"-"` say where things lie on this
+// machine; everything else is the recipe's identity (see [Recipe.Digest]).
+type Recipe struct {
+	Path    string // file it was loaded from, as given to Load
+	Name    string // required; letters, digits, '.', '_' and '-', starting with a letter or digit
+	Version string // required; as Name, and '+' and '~'
+	Arch    string // required; canonical: "x86_64" or "aarch64"
+	Distro  distros.Distro
+
+	Hostname string // RFC 1123; default: Name when it is a valid host name, else "localhost"
+	Timezone string // name in the time zone database; default: the distribution's
+	Locale   string // "C.UTF-8"; default: the distribution's
+
+	Rootfs  Rootfs
+	Scripts []Script // in order of definition; run in the order of ScriptOrder
+	Files   []File   // sorted by path
+	Users   []User   // in order of definition
+	Disk    Disk
+	Boot    Boot
+	Outputs []Output // in order of definition; at least one
+}
+
+// Rootfs says which packages the image holds.
+type Rootfs struct {
+	Installer    string               // "native", the only one of this version and the default
+	Packages     []string             // required; names, in order of definition without duplicates
+	Exclude      []string             // never installed, whatever recommends or prefers them; may be empty
+	Recommends   bool                 // follow weak dependencies; default false
+	Repositories []distros.Repository // the distribution's, with what the recipe overrides by name, then the recipe's own
+}
+
+// Script is one program run inside the image while it is built; each is a cached stage of its own.
+type Script struct {
+	Name    string            // block label, unique
+	After   string            // stage or script it follows: a script's name or one of AnchorStages; default "customize"
+	Before  string            // stage or script it precedes: a script's name or "initramfs"; may be empty
+	Run     string            `json:"-"` // absolute path of the script file; empty: written inline
+	Content []byte            // the program: inline text (run by /bin/sh -e) or the bytes of Run (run as it says itself)
+	Inline  bool              // Content was written inline
+	Inputs  []Input           // visible read-only at /run/imagefactory/inputs, in order of definition
+	Env     map[string]string // added to the environment; may be empty
+	Network bool              // default false
+	Range   hcl.Range         `json:"-"` // where the block stands, for messages
+}
+
+// Input is one file or directory a script may read.
+type Input struct {
+	Path string `json:"-"` // absolute path on this machine
+	Name string // name below /run/imagefactory/inputs: the last element of the path as written in the recipe
+	Dir  bool   // a directory, with everything below it
+}
+
+// File is one file the recipe puts into the image.
+type File struct {
+	Path    string // absolute, clean
+	Source  string `json:"-"` // absolute path of the file to copy; empty: Content is the content
+	Content []byte // when Source is empty
+	Mode    uint32 // permission bits; default 0644
+	Owner   string // user name or decimal id; default "root"
+	Group   string // group name or decimal id; default "root"
+	Range   hcl.Range `json:"-"`
+}
+
+// User is one account of the image. Accounts packages already made are changed to match.
+type User struct {
+	Name              string   // block label
+	UID               *uint32  // nil: the next free one
+	Group             string   // primary group, name or decimal id; empty: a group with the user's name
+	Groups            []string // supplementary groups, which must exist
+	Home              string   // absolute; default "/home/NAME", for system users "/nonexistent"
+	Shell             string   // absolute; default "/bin/bash" (Debian's useradd would say /bin/sh), for system users "/usr/sbin/nologin"
+	Comment           string   // GECOS; may be empty
+	System            bool     // id from the system range, no home directory made
+	SSHAuthorizedKeys []string // lines of ~/.ssh/authorized_keys; may be empty
+	PasswordHash      *string  // crypt(5) hash, "!" or "*"; nil: leave it (new accounts are locked: "!")
+	Range             hcl.Range `json:"-"`
+}
+
+// Disk describes the disk image.
+type Disk struct {
+	Layout     string      // preset: "single"; empty when every partition is written out
+	Size       int64       // bytes; 0: as small as the partitions allow (only when no partition has Rest)
+	Partitions []Partition // in order on the disk; entry numbers follow the same order
+	Grow       bool        // the root grows to the real disk on first boot; default true
+}
+
+// Partition is one entry of the partition table.
+type Partition struct {
+	Label        string // GPT partition name and file system label; unique
+	Role         string // one of Roles
+	Size         int64  // bytes; 0 when Rest
+	Rest         bool   // takes what is left of the disk; at most one, the last
+	Filesystem   string // one of Filesystems; empty: unformatted
+	Mount        string // absolute mount point; empty: not mounted
+	MountOptions string // fourth field of fstab; default "defaults"
+	TypeGUID     string // upper case; from the role unless the recipe says otherwise
+	Range        hcl.Range `json:"-"`
+}
+
+// Boot says how the image boots.
+type Boot struct {
+	Firmware   []string // "bios", "uefi"; default all the architecture has; sorted
+	SecureBoot string   // "distro": the distribution's signed shim and GRUB; "off". Default "distro" with uefi where they exist
+	Console    []string // kernel consoles, the last one is /dev/console; default tty0 and the architecture's first serial port
+	Cmdline    []string // further kernel parameters; may be empty
+	Timeout    int      // seconds the menu shows, 0 to 3600; -1 waits for ever; default 1
+	// PasswordPBKDF2 protects editing of the menu: a hash by grub-mkpasswd-pbkdf2. Empty: not protected.
+	PasswordPBKDF2 string
+}
+
+// Has reports whether the image must boot under the firmware ("bios" or "uefi").
+func (b Boot) Has(firmware string) bool {
+	for _, f := range b.Firmware {
+		if f == firmware {
+			return true
+		}
+	}
+	return false
+}
+
+// Output is one file the build leaves.
+type Output struct {
+	Type        string // block label: one of OutputTypes
+	Compression string // qcow2: "zstd" (default), "deflate" or "none"; raw: "none"
+	Level       int    // compression level, 1 fastest; 0: the format's default
+}
+
+// Stages a script can be placed after; "rootfs" means the configured system and is the same as "configure".
+const (
+	StageRootfs    = "rootfs"
+	StageConfigure = "configure"
+	StageCustomize = "customize"
+	StageInitramfs = "initramfs"
+)
+
+// Stages is the pipeline in order. Stages not named by a constant cannot be used in after and before.
+var Stages = []string{"lock", "packages", StageRootfs, StageConfigure, StageCustomize, "scripts", StageInitramfs, "filesystems", "disk", "emit"}
+
+// AnchorStages are the stages a script's after may name.
+var AnchorStages = []string{StageRootfs, StageConfigure, StageCustomize}
+
+// Roles of partitions.
+const (
+	RoleESP  = "esp"  // EFI system partition
+	RoleBIOS = "bios" // BIOS boot partition, holds GRUB's core image, unformatted
+	RoleRoot = "root" // root file system
+	RoleBoot = "boot" // extended boot loader partition, mounted at /boot
+	RoleData = "data" // anything else
+	RoleSwap = "swap" // swap space
+)
+
+// Roles lists every role.
+var Roles = []string{RoleESP, RoleBIOS, RoleRoot, RoleBoot, RoleData, RoleSwap}
+
+// Filesystems lists what this version can write.
+var Filesystems = []string{"ext4", "vfat"}
+
+// OutputTypes lists the outputs this version can write.
+var OutputTypes = []string{"raw", "qcow2"}
