@@ -226,14 +226,15 @@ func (f *fieldReader) checkName() (int, error) {
 // passing over comments between them.
 func (f *fieldReader) appendContinuations() error {
 	for {
-		c, err := f.r.Peek(1)
+		peeked, err := f.r.Peek(1)
 		if err == io.EOF {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		if !isSpace(c[0]) && c[0] != '#' {
+		first := peeked[0]
+		if !isSpace(first) && first != '#' {
 			return nil
 		}
 		mark := len(f.buf)
@@ -242,7 +243,7 @@ func (f *fieldReader) appendContinuations() error {
 			return err
 		}
 		switch {
-		case c[0] == '#':
+		case first == '#':
 			f.buf = f.buf[:mark]
 		case isBlank(f.buf[mark+1:]):
 			// A line of white space separates stanzas like an empty one.

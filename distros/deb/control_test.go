@@ -123,6 +123,7 @@ func FuzzStanzas(f *testing.F) {
 	f.Add([]byte("# c\nA:\n\tb\n# d\n e\n \t \nB: c\r\n"))
 	f.Add([]byte("Types: deb\nURIs: http://a b\nSigned-By:\n -----BEGIN PGP\n .\n =\n"))
 	f.Add([]byte(":\n-\n a"))
+	f.Add([]byte("0:\n#00000"))
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		first, err := parseAll(bytes.NewReader(doc))
 		if err != nil {

@@ -1,0 +1,3 @@
+// Package deb reads Debian repositories and chooses and unpacks packages
+// from them without apt or dpkg.
+package deb
