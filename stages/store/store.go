@@ -457,3 +457,21 @@ func (s *Store) Sweep(live map[Digest]struct{}) (freed int64, err error) {
 	after, err := s.Size()
 	return before - after, err
 }
+
+// Peek returns the first n bytes of an object, or fewer when it is shorter, without
+// verifying it: enough to tell what kind of object it is.
+func (s *Store) Peek(d Digest, n int) ([]byte, error) {
+	if d == emptyDigest {
+		return nil, nil
+	}
+	l, ok := s.find(d)
+	if !ok {
+		return nil, fmt.Errorf("object %s: %w", d, ErrNotFound)
+	}
+	o := &Object{store: s, loc: l}
+	p := make([]byte, min(int64(n), o.Size()))
+	if _, err := o.ReadAt(p, 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return p, nil
+}

@@ -1,0 +1,279 @@
+package stages
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/imagefactory/imagefactory/stages/disk"
+	"github.com/imagefactory/imagefactory/stages/store"
+	"github.com/imagefactory/imagefactory/stages/tree"
+)
+
+// Cache is a cache directory in use. Any number of processes may use one.
+type Cache struct {
+	Dir   string
+	Store *store.Store
+}
+
+// CacheError says that the cache directory cannot be used.
+type CacheError struct {
+	Dir string
+	Err error
+}
+
+func (e *CacheError) Error() string {
+	return fmt.Sprintf("the cache directory %s cannot be used: %v; choose another with --cache or IMAGEFACTORY_CACHE", e.Dir, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *CacheError) Unwrap() error { return e.Err }
+
+// ExitStatus is 3: the host lacks something.
+func (e *CacheError) ExitStatus() int { return 3 }
+
+// OpenCache opens the cache in dir and creates what is missing of it. The error is
+// a *CacheError.
+func OpenCache(dir string) (*Cache, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, &CacheError{dir, err}
+	}
+	for _, sub := range []string{"results", "locks", "last", "downloads", "roots"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return nil, &CacheError{dir, err}
+		}
+	}
+	probe, err := os.CreateTemp(dir, ".write-probe-")
+	if err != nil {
+		return nil, &CacheError{dir, err}
+	}
+	probe.Close()
+	os.Remove(probe.Name())
+	st, err := store.Open(filepath.Join(dir, "store"))
+	if err != nil {
+		return nil, &CacheError{dir, err}
+	}
+	return &Cache{Dir: dir, Store: st}, nil
+}
+
+// Close releases the cache.
+func (c *Cache) Close() error { return c.Store.Close() }
+
+// Downloads returns the directory for package fetch.
+func (c *Cache) Downloads() string { return filepath.Join(c.Dir, "downloads") }
+
+// Roots returns the directory for package sandbox.
+func (c *Cache) Roots() string { return filepath.Join(c.Dir, "roots") }
+
+// result is the document of a result file.
+type result struct {
+	Key   store.Digest    `json:"key"`
+	Stage string          `json:"stage"`
+	Value json.RawMessage `json:"value"`
+}
+
+func (c *Cache) resultPath(key store.Digest) string {
+	return filepath.Join(c.Dir, "results", key.Hex()+".json")
+}
+
+// load returns the value of the result with the given key, and false when there is
+// none whose objects are all in the store. A result that cannot be read counts as
+// none: the stage runs again and writes it anew.
+func (c *Cache) load(key store.Digest) (json.RawMessage, bool) {
+	path := c.resultPath(key)
+	p, err := os.ReadFile(path)
+	if err != nil {
+		return nil, false
+	}
+	var r result
+	if json.Unmarshal(p, &r) != nil || r.Key != key {
+		return nil, false
+	}
+	if !c.complete(r.Value) {
+		return nil, false
+	}
+	now := time.Now()
+	// Only the order of collection depends on it.
+	_ = os.Chtimes(path, now, now)
+	return r.Value, true
+}
+
+// complete reports whether every object that value refers to is in the store.
+func (c *Cache) complete(value json.RawMessage) bool {
+	ok := true
+	c.walk(value, map[store.Digest]struct{}{}, func(d store.Digest) {
+		ok = ok && c.Store.Has(d)
+	})
+	return ok
+}
+
+// walk calls visit for every object that value refers to, also through trees and
+// images, once each; seen holds those that were visited.
+func (c *Cache) walk(value json.RawMessage, seen map[store.Digest]struct{}, visit func(store.Digest)) {
+	for _, d := range references(value) {
+		if _, ok := seen[d]; ok {
+			continue
+		}
+		seen[d] = struct{}{}
+		visit(d)
+		p, err := c.container(d)
+		if err != nil {
+			continue
+		}
+		inner, ok := tree.References(p)
+		if !ok {
+			inner, _ = disk.References(p)
+		}
+		for _, d := range inner {
+			if _, ok := seen[d]; !ok {
+				seen[d] = struct{}{}
+				visit(d)
+			}
+		}
+	}
+}
+
+// container returns the bytes of an object that may be a tree or an image, and
+// nothing of others: results refer to large files too.
+func (c *Cache) container(d store.Digest) ([]byte, error) {
+	if !c.Store.Has(d) {
+		return nil, store.ErrNotFound
+	}
+	// Every format of ours begins with these two bytes.
+	magic, err := c.Store.Peek(d, 2)
+	if err != nil || string(magic) != "IF" {
+		return nil, err
+	}
+	return c.Store.ReadAll(d)
+}
+
+// references returns the digests among the strings of a JSON document.
+func references(value json.RawMessage) []store.Digest {
+	var v any
+	if json.Unmarshal(value, &v) != nil {
+		return nil
+	}
+	var refs []store.Digest
+	var visit func(any)
+	visit = func(v any) {
+		switch v := v.(type) {
+		case string:
+			if strings.HasPrefix(v, "sha256:") {
+				if d, err := store.ParseDigest(v); err == nil {
+					refs = append(refs, d)
+				}
+			}
+		case []any:
+			for _, e := range v {
+				visit(e)
+			}
+		case map[string]any:
+			for _, e := range v {
+				visit(e)
+			}
+		}
+	}
+	visit(v)
+	return refs
+}
+
+// save writes a result.
+func (c *Cache) save(key store.Digest, stage string, value json.RawMessage) error {
+	p, err := json.Marshal(result{Key: key, Stage: stage, Value: value})
+	if err != nil {
+		return err
+	}
+	return writeAtomic(c.resultPath(key), append(p, '\n'))
+}
+
+// writeAtomic writes a file so that readers see the old or the new contents whole.
+func writeAtomic(path string, p []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(p)
+	err = errors.Join(err, f.Chmod(0o644), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}
+
+// lock waits until no other goroutine or process computes key. The caller calls
+// the returned function when it is done.
+func (c *Cache) lock(ctx context.Context, key store.Digest) (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(c.Dir, "locks", key.Hex()), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, &CacheError{c.Dir, err}
+	}
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			f.Close()
+			return nil, &CacheError{c.Dir, err}
+		}
+		select {
+		case <-ctx.Done():
+			f.Close()
+			return nil, context.Cause(ctx)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// Memo returns the value that run gave for key, in this or an earlier build, and
+// whether it was there already. Of concurrent builds one computes it and the
+// others wait. T must survive encoding/json; digests in it, as store.Digest,
+// keep the objects they name in the store. An error is not remembered.
+func Memo[T any](ctx context.Context, c *Cache, key store.Digest, stage string, run func(context.Context) (T, error)) (value T, cached bool, err error) {
+	p, cached, err := c.memo(ctx, key, stage, func(ctx context.Context) (any, error) { return run(ctx) }, nil)
+	if err != nil {
+		return value, false, err
+	}
+	return value, cached, json.Unmarshal(p, &value)
+}
+
+// memo is Memo without types. A result for which valid returns false is not used.
+func (c *Cache) memo(ctx context.Context, key store.Digest, stage string, run func(context.Context) (any, error), valid func(json.RawMessage) bool) (json.RawMessage, bool, error) {
+	usable := func() (json.RawMessage, bool) {
+		p, ok := c.load(key)
+		return p, ok && (valid == nil || valid(p))
+	}
+	if p, ok := usable(); ok {
+		return p, true, nil
+	}
+	unlock, err := c.lock(ctx, key)
+	if err != nil {
+		return nil, false, err
+	}
+	defer unlock()
+	if p, ok := usable(); ok {
+		return p, true, nil
+	}
+	value, err := run(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	p, err := json.Marshal(value)
+	if err != nil {
+		return nil, false, fmt.Errorf("stage %s: its result cannot be stored: %w", stage, err)
+	}
+	if err := c.save(key, stage, p); err != nil {
+		return nil, false, &CacheError{c.Dir, err}
+	}
+	return p, false, nil
+}
