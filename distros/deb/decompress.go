@@ -1,0 +1,94 @@
+package deb
+
+import (
+	"bufio"
+	"compress/bzip2"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/mikelolasagasti/xz"
+)
+
+// Memory a compressed stream may ask for. "xz -9" needs 64 MiB, "zstd --long"
+// 128 MiB; the archives use 8 MiB of either.
+const (
+	maxXzDictionary = 64 << 20
+	maxZstdWindow   = 128 << 20
+)
+
+// Decoders own a dictionary of several MiB each, so they are used again.
+var (
+	xzDecoders   sync.Pool // of *xz.Reader
+	zstdDecoders sync.Pool // of *zstd.Decoder
+)
+
+// decompress returns a reader of what r holds, by the suffix of name: none
+// (".tar"), .gz, .xz, .zst or .bz2. The caller calls release once it has
+// stopped reading.
+func decompress(name string, r io.Reader) (plain io.Reader, release func(), err error) {
+	switch suffix := name[strings.LastIndexByte(name, '.')+1:]; suffix {
+	case "xz":
+		return decompressXz(bufio.NewReaderSize(r, 64<<10))
+	case "zst":
+		return decompressZstd(r)
+	case "gz":
+		z, err := gzip.NewReader(bufio.NewReaderSize(r, 64<<10))
+		return z, func() {}, err
+	case "bz2":
+		return bzip2.NewReader(r), func() {}, nil
+	case "lzma":
+		return nil, nil, errors.New("the old .lzma compression is not supported; rebuild the package with xz or zstd")
+	default:
+		return nil, nil, fmt.Errorf("the compression %q is not known", suffix)
+	}
+}
+
+func decompressXz(r io.Reader) (io.Reader, func(), error) {
+	z, _ := xzDecoders.Get().(*xz.Reader)
+	if z == nil {
+		var err error
+		if z, err = xz.NewReader(nil, maxXzDictionary); err != nil {
+			return nil, nil, err
+		}
+	}
+	release := func() {
+		// Lets go of r; the error is that nothing is not an xz file.
+		_ = z.Reset(eof{})
+		xzDecoders.Put(z)
+	}
+	if err := z.Reset(r); err != nil {
+		release()
+		return nil, nil, err
+	}
+	return z, release, nil
+}
+
+// eof is an empty reader.
+type eof struct{}
+
+func (eof) Read([]byte) (int, error) { return 0, io.EOF }
+
+func decompressZstd(r io.Reader) (io.Reader, func(), error) {
+	z, _ := zstdDecoders.Get().(*zstd.Decoder)
+	if z == nil {
+		var err error
+		z, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxZstdWindow))
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	release := func() {
+		_ = z.Reset(nil) // lets go of r; never fails
+		zstdDecoders.Put(z)
+	}
+	if err := z.Reset(r); err != nil {
+		release()
+		return nil, nil, err
+	}
+	return z, release, nil
+}
