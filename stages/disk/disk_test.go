@@ -226,7 +226,9 @@ func TestBuilderRefuses(t *testing.T) {
 		want string
 	}{
 		"bytes over bytes": {
-			func(b *disk.Builder) error { return errors.Join(b.WriteAt([]byte("abcd"), 10), b.WriteAt([]byte("x"), 13)) },
+			func(b *disk.Builder) error {
+				return errors.Join(b.WriteAt([]byte("abcd"), 10), b.WriteAt([]byte("x"), 13))
+			},
 			"metadata at bytes 13 to 14 overlaps metadata at bytes 10 to 14",
 		},
 		"object in a hole of an image": {
