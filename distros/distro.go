@@ -72,6 +72,9 @@ type Architecture struct {
 	// "/lib64" → "usr/lib64". Empty where packages of the distribution ship them. The target directories are made too.
 	Links map[string]string
 
+	Kernels []string // packages of the usual kernel, for starter recipes
+	Console []string // kernel consoles an image has unless the recipe says otherwise, the last is /dev/console
+
 	BIOS   *GrubPlatform // nil: the architecture has no BIOS
 	UEFI   *GrubPlatform // nil: no UEFI
 	Signed *Signed       // signed boot programs for Secure Boot; nil: there are none
@@ -87,16 +90,16 @@ type GrubPlatform struct {
 
 // Signed names boot programs the distribution signed for Secure Boot.
 type Signed struct {
-	Packages []string     // packages of the tools tree which hold them
+	Packages []string     // packages to unpack for them into the tools tree; what they depend on is not needed
 	Prefix   string       // directory on the ESP where the signed GRUB looks for grub.cfg: "/EFI/debian"
 	Files    []SignedFile // what to copy to the ESP
 }
 
 // SignedFile is one signed program to put on the EFI system partition.
 type SignedFile struct {
-	Role   string // "shim", "mokmanager" or "grub"
-	Source string // in the tools tree: "/usr/lib/shim/shimx64.efi.signed"
-	Name   string // file name on the ESP, beside the others: "shimx64.efi"; the shim is also installed as EFIFallback
+	Role    string   // "shim", "mokmanager" or "grub"
+	Sources []string // in the tools tree, the first which exists: "/usr/lib/shim/shimx64.efi.signed"
+	Name    string   // file name on the ESP, beside the others: "shimx64.efi"; the shim is also installed as EFIFallback
 }
 
 // Base is the set of packages every image of the distribution has, whatever the recipe asks for.
@@ -112,14 +115,7 @@ type Scripts struct {
 
 	// Files exist while maintainer scripts and script stages run and are gone afterwards: policy-rc.d, and whatever
 	// keeps packages from generating an initramfs of their own. A file of the tree at the same path comes back.
-	Files []TemporaryFile
-}
-
-// TemporaryFile is a file which exists only while scripts run.
-type TemporaryFile struct {
-	Path    string // absolute
-	Content string
-	Mode    uint32 // permission bits; default 0644
+	Files []File
 }
 
 // Kernel says where packages install kernels.
@@ -131,7 +127,7 @@ type Kernel struct {
 type Initramfs struct {
 	Image    string   // path with {version}: "/boot/initrd.img-{version}"
 	Command  []string // argv inside the image, with {version} and {image}
-	Packages []string // packages the recipe's set must contain for Command to work
+	Packages []string // packages Command needs in the image; added to what the recipe asks for
 	// Env is added to the environment of Command.
 	Env map[string]string
 }
@@ -150,12 +146,21 @@ type Ext4 struct {
 
 // Grow says what an image needs so that the root grows to the real disk on first boot.
 type Grow struct {
-	Packages []string // packages holding systemd-repart and systemd-growfs
+	Packages     []string // added to what the recipe asks for
+	Files        []File   // written into the image
+	MountOptions string   // added to the root's options in fstab: "x-systemd.growfs"
+}
+
+// File is a file the build writes into the image, owned by root.
+type File struct {
+	Path    string // absolute
+	Content string
+	Mode    uint32 // permission bits; default 0644
 }
 
 // Clean lists what must never be in an image because it belongs to one machine or one build.
 type Clean struct {
-	Remove   []string // path patterns (*, ** and ? as in the recipe); directories with everything below
+	Remove   []string // absolute path patterns: * and ? match within one element, a last element ** everything below
 	Truncate []string // files which must exist but be empty: "/etc/machine-id"
 }
 

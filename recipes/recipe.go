@@ -61,27 +61,27 @@ type Input struct {
 
 // File is one file the recipe puts into the image.
 type File struct {
-	Path    string // absolute, clean
-	Source  string `json:"-"` // absolute path of the file to copy; empty: Content is the content
-	Content []byte // when Source is empty
-	Mode    uint32 // permission bits; default 0644
-	Owner   string // user name or decimal id; default "root"
-	Group   string // group name or decimal id; default "root"
+	Path    string    // absolute, clean
+	Source  string    `json:"-"` // absolute path of the file to copy; empty: Content is the content
+	Content []byte    // when Source is empty
+	Mode    uint32    // permission bits; default 0644
+	Owner   string    // user name or decimal id; default "root"
+	Group   string    // group name or decimal id; default "root"
 	Range   hcl.Range `json:"-"`
 }
 
 // User is one account of the image. Accounts packages already made are changed to match.
 type User struct {
-	Name              string   // block label
-	UID               *uint32  // nil: the next free one
-	Group             string   // primary group, name or decimal id; empty: a group with the user's name
-	Groups            []string // supplementary groups, which must exist
-	Home              string   // absolute; default "/home/NAME", for system users "/nonexistent"
-	Shell             string   // absolute; default "/bin/bash" (Debian's useradd would say /bin/sh), for system users "/usr/sbin/nologin"
-	Comment           string   // GECOS; may be empty
-	System            bool     // id from the system range, no home directory made
-	SSHAuthorizedKeys []string // lines of ~/.ssh/authorized_keys; may be empty
-	PasswordHash      *string  // crypt(5) hash, "!" or "*"; nil: leave it (new accounts are locked: "!")
+	Name              string    // block label
+	UID               *uint32   // nil: the next free one
+	Group             string    // primary group, name or decimal id; empty: a group with the user's name
+	Groups            []string  // supplementary groups, which must exist
+	Home              string    // absolute; default "/home/NAME", for system users "/nonexistent"
+	Shell             string    // absolute; default "/bin/bash" (Debian's useradd would say /bin/sh), for system users "/usr/sbin/nologin"
+	Comment           string    // GECOS; may be empty
+	System            bool      // id from the system range, no home directory made
+	SSHAuthorizedKeys []string  // lines of ~/.ssh/authorized_keys; may be empty
+	PasswordHash      *string   // crypt(5) hash, "!" or "*"; nil: leave it (new accounts are locked: "!")
 	Range             hcl.Range `json:"-"`
 }
 
@@ -95,14 +95,14 @@ type Disk struct {
 
 // Partition is one entry of the partition table.
 type Partition struct {
-	Label        string // GPT partition name and file system label; unique
-	Role         string // one of Roles
-	Size         int64  // bytes; 0 when Rest
-	Rest         bool   // takes what is left of the disk; at most one, the last
-	Filesystem   string // one of Filesystems; empty: unformatted
-	Mount        string // absolute mount point; empty: not mounted
-	MountOptions string // fourth field of fstab; default "defaults"
-	TypeGUID     string // upper case; from the role unless the recipe says otherwise
+	Label        string    // GPT partition name and file system label; unique
+	Role         string    // one of Roles
+	Size         int64     // bytes; 0 when Rest
+	Rest         bool      // takes what is left of the disk; at most one, the last
+	Filesystem   string    // one of Filesystems; empty: unformatted
+	Mount        string    // absolute mount point; empty: not mounted
+	MountOptions string    // fourth field of fstab; default "defaults"
+	TypeGUID     string    // upper case; from the role unless the recipe says otherwise
 	Range        hcl.Range `json:"-"`
 }
 

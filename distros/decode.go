@@ -1,0 +1,325 @@
+package distros
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/imagefactory/imagefactory/recipes/decode"
+)
+
+// Families lists the package families this version can install.
+var Families = []string{"deb"}
+
+// Decoder turns distro blocks into values. Files is the file system keys are read from, rooted at "/".
+type Decoder struct {
+	Files fs.FS
+	Diags *hcl.Diagnostics
+}
+
+// Decode reads the distro block which parts define, together with the embedded definition it inherits from.
+func (d Decoder) Decode(name string, parts []decode.Part) Distro {
+	what := fmt.Sprintf("distro %q", name)
+	parts = d.inherit(what, parts, []string{name})
+	return d.distro(name, decode.New(what, d.Diags, parts...))
+}
+
+// inherit puts the parts of the named embedded definitions before the parts.
+func (d Decoder) inherit(what string, parts []decode.Part, seen []string) []decode.Part {
+	base := decode.New(what, d.Diags, parts...).Text("inherits")
+	if base.Value == "" {
+		return parts
+	}
+	for _, s := range seen {
+		if s == base.Value {
+			decode.Errorf(d.Diags, base.Range, "Inheritance cycle", "Distro %q inherits from itself, by way of %s. Let one of them stand on its own.", base.Value, strings.Join(seen, " → "))
+			return parts
+		}
+	}
+	part, ok := embedded()[base.Value]
+	if !ok {
+		decode.Errorf(d.Diags, base.Range, "Unknown distribution", "There is no built-in distribution %q to inherit from. %s", base.Value, decode.DidYouMean(base.Value, Names()))
+		return parts
+	}
+	return append(d.inherit(what, []decode.Part{part}, append(seen, base.Value)), parts...)
+}
+
+func (d Decoder) distro(name string, b *decode.Body) Distro {
+	b.String("inherits", "")
+	b.Bool("abstract", false)
+	v := Distro{
+		Name:       name,
+		Title:      b.String("title", name),
+		Family:     d.oneOf(b, "family", Families),
+		Version:    b.String("version", ""),
+		Codename:   b.String("codename", ""),
+		Locale:     b.String("locale", "C.UTF-8"),
+		Timezone:   b.String("timezone", "Etc/UTC"),
+		Host:       b.Strings("host_packages"),
+		Verified:   b.String("verified", ""),
+		Unverified: b.Strings("unverified"),
+	}
+	b.Require("family", `family = "deb"`)
+	for _, blk := range b.Labelled("repository", "name", true) {
+		v.Repositories = append(v.Repositories, d.Repository(Repository{Name: blk.Label(), GPGCheck: true}, blk))
+	}
+	if len(v.Repositories) == 0 {
+		b.Errorf(b.Header(), "Missing repository", `Distro %q has no repository. Write: repository "main" { url = …, suites = […], components = […] }`, name)
+	}
+	for _, blk := range b.Labelled("architecture", "name", true) {
+		v.Architectures = append(v.Architectures, d.architecture(blk))
+	}
+	if len(v.Architectures) == 0 {
+		b.Errorf(b.Header(), "Missing architecture", `Distro %q has no architecture. Write: architecture "x86_64" { package_arch = "amd64" … }`, name)
+	}
+	if s := d.single(b, "base"); s != nil {
+		v.Base = Base{Essential: s.Bool("essential", true), Priorities: s.Strings("priorities"), Packages: s.Strings("packages")}
+		s.Close()
+	}
+	if s := d.single(b, "scripts"); s != nil {
+		v.Scripts = Scripts{Env: s.Map("env"), Files: d.files(s)}
+		s.Close()
+	}
+	if s := d.single(b, "kernel"); s != nil {
+		v.Kernel.Image = d.pattern(s, "image")
+		s.Close()
+	}
+	if s := d.single(b, "initramfs"); s != nil {
+		v.Initramfs = Initramfs{Image: d.pattern(s, "image"), Command: s.Strings("command"), Packages: s.Strings("packages"), Env: s.Map("env")}
+		s.Require("command", `command = ["mkinitramfs", "-o", "{image}", "{version}"]`)
+		s.Close()
+	}
+	if s := d.single(b, "grub"); s != nil {
+		v.Grub = Grub{Mkimage: d.absolute(s, "mkimage"), Dir: d.absolute(s, "dir"), Vendor: d.absolute(s, "vendor")}
+		s.Close()
+	}
+	if s := d.single(b, "ext4"); s != nil {
+		v.Ext4.Features = s.Strings("features")
+		s.Close()
+	}
+	if blk := b.Single("grow"); blk != nil { // optional: a distribution which cannot grow its root
+		s := decode.New(`"grow" block`, d.Diags, blk.Parts...)
+		v.Grow = Grow{Packages: s.Strings("packages"), Files: d.files(s), MountOptions: s.String("mount_options", "")}
+		s.Close()
+	}
+	if blk := b.Single("clean"); blk != nil {
+		s := decode.New(`"clean" block`, d.Diags, blk.Parts...)
+		v.Clean = Clean{Remove: s.Strings("remove"), Truncate: s.Strings("truncate")}
+		s.Close()
+	}
+	for _, blk := range b.Labelled("unit", "name", true) {
+		s := decode.New(fmt.Sprintf("unit %q", blk.Label()), d.Diags, blk.Parts...)
+		u := Unit{Name: blk.Label(), When: s.String("when", ""), WantedBy: s.String("wanted_by", ""), Content: s.String("content", "")}
+		s.Require("wanted_by", `wanted_by = "multi-user.target"`)
+		s.Require("content", `content = "[Service]…"`)
+		s.Close()
+		v.Units = append(v.Units, u)
+	}
+	b.Close()
+	return v
+}
+
+// single returns the reader of a block that must be there.
+func (d Decoder) single(b *decode.Body, kind string) *decode.Body {
+	blk := b.Single(kind)
+	if blk == nil {
+		b.Errorf(b.Header(), fmt.Sprintf("Missing %q", kind), "%s has no %q block. Write it, or inherit one with: inherits = %q", b.What, kind, Names()[0])
+		return nil
+	}
+	return decode.New(fmt.Sprintf("%q block", kind), d.Diags, blk.Parts...)
+}
+
+// Repository reads a repository block over the values of base: what the block leaves out stays as it was.
+func (d Decoder) Repository(base Repository, blk *decode.Block) Repository {
+	b := decode.New(fmt.Sprintf("repository %q", blk.Label()), d.Diags, blk.Parts...)
+	r := base
+	if t := b.Text("url"); t.Value != "" {
+		if err := checkURL(t.Value); err != nil {
+			b.Errorf(t.Range, "Invalid URL", "%q is not a repository URL: %s. Write for example: url = \"https://mirror.example.com/debian\"", t.Value, err)
+		}
+		r.URL = strings.TrimRight(t.Value, "/")
+	} else if r.URL == "" {
+		b.Require("url", `url = "https://mirror.example.com/debian"`)
+	}
+	if b.Has("suites") || len(r.Suites) == 0 {
+		b.Require("suites", `suites = ["stable"]`)
+		r.Suites = b.Strings("suites")
+	}
+	if b.Has("components") || len(r.Components) == 0 {
+		b.Require("components", `components = ["main"]`)
+		r.Components = b.Strings("components")
+	}
+	r.GPGCheck = b.Bool("gpg_check", r.GPGCheck)
+	if b.Has("keyrings") {
+		r.Keyrings = b.Strings("keyrings")
+	}
+	r.KeyringPackage = b.String("keyring_package", r.KeyringPackage)
+	r.AptOrigin = b.String("apt_origin", r.AptOrigin)
+	r.AptLabel = b.String("apt_label", r.AptLabel)
+	if b.Later("url", "apt_origin") { // whoever names a mirror means that one
+		r.AptOrigin, r.AptLabel = "", ""
+	}
+	if key := b.Text("gpg_key"); key.Value != "" {
+		r.KeyFile, r.KeyDigest = d.key(b, key)
+	} else if r.GPGCheck && r.KeyFile == "" && len(r.Keyrings) == 0 && !b.Has("gpg_key") {
+		b.Errorf(b.Header(), "Missing key", "Repository %q names no key to verify it with. Write: gpg_key = \"keys/FILE\", or, to trust whoever answers, gpg_check = false", r.Name)
+	}
+	b.Close()
+	return r
+}
+
+func (d Decoder) key(b *decode.Body, key decode.Text) (file, digest string) {
+	file = key.Value
+	if !filepath.IsAbs(file) {
+		file = filepath.Join(b.Dir("gpg_key"), file)
+	}
+	content, err := fs.ReadFile(d.Files, strings.TrimPrefix(filepath.Clean(file), "/"))
+	if err != nil {
+		b.Errorf(key.Range, "Cannot read file", "The key %q cannot be read: %s. Relative paths start from the directory of the file they are written in.", key.Value, Reason(err))
+		return "", ""
+	}
+	sum := sha256.Sum256(content)
+	return file, "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// Reason strips the path from a file system error, which the message around it already names.
+func Reason(err error) string {
+	if pe, ok := err.(*fs.PathError); ok {
+		return strings.TrimPrefix(pe.Err.Error(), "file ")
+	}
+	return err.Error()
+}
+
+func checkURL(s string) error {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return fmt.Errorf("it cannot be parsed")
+	case u.Scheme == "file" && u.Host == "" && path.IsAbs(u.Path):
+		return nil
+	case u.Scheme == "file":
+		return fmt.Errorf("a file URL has three slashes and an absolute path")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return fmt.Errorf("it must start with http://, https:// or file:///")
+	case u.Host == "":
+		return fmt.Errorf("it names no host")
+	}
+	return nil
+}
+
+// Architectures known to the partition types and firmware of this version, canonical name first.
+var architectureNames = []string{"x86_64", "aarch64"}
+
+func (d Decoder) architecture(blk *decode.Block) Architecture {
+	b := decode.New(fmt.Sprintf("architecture %q", blk.Label()), d.Diags, blk.Parts...)
+	if !slices.Contains(architectureNames, blk.Label()) {
+		b.Errorf(blk.Range, "Unknown architecture", "There is no architecture %q. %s", blk.Label(), decode.DidYouMean(blk.Label(), architectureNames))
+	}
+	a := Architecture{
+		Name:        blk.Label(),
+		PackageArch: b.String("package_arch", ""),
+		EFIName:     b.String("efi_name", ""),
+		EFIFallback: b.String("efi_fallback", ""),
+		Links:       b.Map("links"),
+		Kernels:     b.Strings("kernels"),
+		Console:     b.Strings("console"),
+	}
+	b.Require("package_arch", `package_arch = "amd64"`)
+	for _, g := range b.Labelled("grub", "firmware", true) {
+		s := decode.New(fmt.Sprintf("grub %q", g.Label()), d.Diags, g.Parts...)
+		p := &GrubPlatform{Platform: s.String("platform", ""), Packages: s.Strings("packages"), Modules: d.absolute(s, "modules")}
+		s.Require("platform", `platform = "x86_64-efi"`)
+		switch g.Label() {
+		case "bios":
+			p.BootImg = d.absolute(s, "boot_img")
+			a.BIOS = p
+		case "uefi":
+			a.UEFI = p
+		default:
+			s.Errorf(g.Range, "Unknown firmware", "There is no firmware %q. %s", g.Label(), decode.DidYouMean(g.Label(), []string{"bios", "uefi"}))
+		}
+		s.Close()
+	}
+	if sb := b.Single("signed"); sb != nil {
+		s := decode.New(`"signed" block`, d.Diags, sb.Parts...)
+		a.Signed = &Signed{Packages: s.Strings("packages"), Prefix: d.absolute(s, "prefix")}
+		for _, f := range s.Labelled("file", "role", true) {
+			fb := decode.New(fmt.Sprintf("file %q", f.Label()), d.Diags, f.Parts...)
+			fb.Require("sources", `sources = ["/usr/lib/shim/shimx64.efi.signed"]`)
+			fb.Require("name", `name = "shimx64.efi"`)
+			a.Signed.Files = append(a.Signed.Files, SignedFile{Role: f.Label(), Sources: fb.Strings("sources"), Name: fb.String("name", "")})
+			fb.Close()
+		}
+		s.Close()
+	}
+	b.Close()
+	return a
+}
+
+func (d Decoder) files(b *decode.Body) []File {
+	var out []File
+	for _, blk := range b.Labelled("file", "path", true) {
+		s := decode.New(fmt.Sprintf("file %q", blk.Label()), d.Diags, blk.Parts...)
+		if !path.IsAbs(blk.Label()) || path.Clean(blk.Label()) != blk.Label() {
+			s.Errorf(blk.Range, "Invalid path", "The path %q of a file in the image must be absolute and without \".\" or \"..\".", blk.Label())
+		}
+		f := File{Path: blk.Label(), Content: s.String("content", ""), Mode: Mode(s, "mode", 0o644)}
+		s.Require("content", `content = "…"`)
+		s.Close()
+		out = append(out, f)
+	}
+	return out
+}
+
+// Mode reads permission bits written as an octal string, "0644".
+func Mode(b *decode.Body, name string, def uint32) uint32 {
+	v, at, ok := b.Value(name)
+	if !ok {
+		return def
+	}
+	if v.Type().FriendlyName() != "string" {
+		b.Errorf(at, "Invalid mode", "%q must be a string of octal digits, because a number would be read as decimal. Write: %s = \"0644\"", name, name)
+		return def
+	}
+	m, err := strconv.ParseUint(v.AsString(), 8, 32)
+	if err != nil || m > 0o7777 {
+		b.Errorf(at, "Invalid mode", "%q is not a file mode: it has up to four octal digits. Write for example: %s = \"0644\"", v.AsString(), name)
+		return def
+	}
+	return uint32(m)
+}
+
+func (d Decoder) absolute(b *decode.Body, name string) string {
+	t := b.Text(name)
+	b.Require(name, name+` = "/…"`)
+	if t.Range.Filename != "" && (!path.IsAbs(t.Value) || path.Clean(t.Value) != t.Value) {
+		b.Errorf(t.Range, "Invalid path", "%q must be an absolute path without \".\" or \"..\", not %q.", name, t.Value)
+	}
+	return t.Value
+}
+
+func (d Decoder) pattern(b *decode.Body, name string) string {
+	t := b.Text(name)
+	b.Require(name, name+` = "/boot/vmlinuz-{version}"`)
+	if t.Range.Filename != "" && (!path.IsAbs(t.Value) || strings.Count(t.Value, "{version}") != 1) {
+		b.Errorf(t.Range, "Invalid pattern", "%q must be an absolute path with {version} once, where the kernel's release stands. Write for example: %s = \"/boot/vmlinuz-{version}\"", name, name)
+	}
+	return t.Value
+}
+
+func (d Decoder) oneOf(b *decode.Body, name string, known []string) string {
+	t := b.Text(name)
+	if t.Range.Filename != "" && !slices.Contains(known, t.Value) {
+		b.Errorf(t.Range, "Not supported by this version", "%s %q is not supported by this version of imagefactory. Supported: %s.", name, t.Value, decode.List(known))
+	}
+	return t.Value
+}

@@ -1,0 +1,53 @@
+distro "ubuntu-24.04" {
+  inherits = "deb"
+  title    = "Ubuntu 24.04 LTS (noble)"
+  version  = "24.04"
+  codename = "noble"
+
+  repository "ubuntu" {
+    url             = "http://mirrors.edge.kernel.org/ubuntu"
+    suites          = ["noble", "noble-updates", "noble-security"]
+    components      = ["main", "universe"]
+    keyrings        = ["/usr/share/keyrings/ubuntu-archive-keyring.gpg"]
+    keyring_package = "ubuntu-keyring"
+    apt_origin      = "Ubuntu"
+    apt_label       = "Ubuntu"
+  }
+
+  base {
+    packages = ["tzdata"] # not required here, but /etc/localtime points into it
+  }
+
+  # arm64 lives on other mirrors than amd64; a recipe which wants it brings a distro block that inherits this one.
+  architecture "x86_64" {
+    kernels = ["linux-image-virtual"]
+
+    signed {
+      packages = ["shim-signed", "grub-efi-amd64-signed"]
+      prefix   = "/EFI/ubuntu"
+
+      # Since 1.51.3 shimx64.efi.signed is an alternative, which exists only after the package is configured.
+      file "shim" {
+        sources = ["/usr/lib/shim/shimx64.efi.signed.latest", "/usr/lib/shim/shimx64.efi.signed"]
+        name    = "shimx64.efi"
+      }
+
+      file "mokmanager" {
+        sources = ["/usr/lib/shim/mmx64.efi"]
+        name    = "mmx64.efi"
+      }
+
+      file "grub" {
+        sources = ["/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"]
+        name    = "grubx64.efi"
+      }
+    }
+  }
+
+  grub {
+    vendor = "/EFI/ubuntu"
+  }
+
+  verified   = "Package names, file names and GRUB's built-in prefix were read from the packages of the release and of -updates in November 2026."
+  unverified = ["Secure Boot was not tried."]
+}
