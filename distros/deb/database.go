@@ -77,11 +77,9 @@ func (p *Installed) Replaces(other *Installed) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("package %s, Replaces: %w", p.Name(), err)
 	}
-	for _, group := range relations {
-		for _, r := range group {
-			if r.Name == other.Name() && r.MatchesVersion(other.stanza.Get("Version")) {
-				return true, nil
-			}
+	for _, r := range relations {
+		if r.Name == other.Name() && r.Op.Holds(other.stanza.Get("Version"), r.Version) {
+			return true, nil
 		}
 	}
 	return false, nil
@@ -185,11 +183,10 @@ func (p *Installed) conffiles(content func(tree.Entry) ([]byte, error)) ([]strin
 		if path == "" {
 			continue
 		}
-		if flag, rest, ok := strings.Cut(path, " "); ok && !strings.HasPrefix(flag, "/") {
+		if flag, _, ok := strings.Cut(path, " "); ok && !strings.HasPrefix(flag, "/") {
 			if flag != "remove-on-upgrade" { // deb-conffiles(5)
 				return nil, fmt.Errorf("conffiles has an unknown flag %q", flag)
 			}
-			_ = rest
 			continue // a file the package no longer ships
 		}
 		e, ok := p.Tree.Lookup(strings.TrimPrefix(path, "/"))
