@@ -6,30 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/imagefactory/imagefactory/stages/disk"
+	"github.com/imagefactory/imagefactory/stages/disk/disktest"
 	"github.com/imagefactory/imagefactory/stages/partition"
 	"github.com/imagefactory/imagefactory/stages/store"
 )
 
 const mib = 1 << 20
-
-func openStore(t testing.TB) *store.Store {
-	t.Helper()
-	st, err := store.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { st.Close() })
-	return st
-}
 
 var seed = store.Sum([]byte("a build's key"))
 
@@ -48,50 +36,8 @@ func nodeSpecs() []partition.Spec {
 	return specs
 }
 
-// write puts the composed disk into a sparse file for independent tools to read.
-func write(t *testing.T, st *store.Store, im disk.Image) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "disk.raw")
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := f.Truncate(im.Size); err != nil {
-		t.Fatal(err)
-	}
-	r, err := im.Open(st)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for off, n := range im.Data() {
-		if _, err := io.Copy(io.NewOffsetWriter(f, off), io.NewSectionReader(r, off, n)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return path
-}
-
-// run runs a tool and returns what it printed; a tool that is missing fails the test.
-func run(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
-	if path, err := exec.LookPath("/usr/sbin/" + name); err == nil && cmd.Err != nil {
-		cmd.Path, cmd.Err = path, nil
-	}
-	out, err := cmd.CombinedOutput()
-	if errors.Is(err, exec.ErrNotFound) {
-		t.Fatalf("%s is needed to judge what was written; install it (`make test` does)", name)
-	}
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
-
 func TestComposedDiskAsOtherToolsSeeIt(t *testing.T) {
-	st := openStore(t)
+	st := disktest.Store(t)
 	l, err := partition.Plan(64*mib, partition.UUID(seed, "disk"), nodeSpecs())
 	if err != nil {
 		t.Fatal(err)
@@ -110,15 +56,15 @@ func TestComposedDiskAsOtherToolsSeeIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := write(t, st, d)
+	path := disktest.WriteFile(t, st, d)
 
-	if out := run(t, "sgdisk", "-v", path); !strings.Contains(out, "No problems found") || strings.Contains(out, "Caution") {
+	if out := disktest.Run(t, "sgdisk", "-v", path); !strings.Contains(out, "No problems found") || strings.Contains(out, "Caution") {
 		t.Errorf("sgdisk -v is not content:\n%s", out)
 	}
-	if out := run(t, "sfdisk", "--verify", path); !strings.Contains(out, "No errors detected") {
+	if out := disktest.Run(t, "sfdisk", "--verify", path); !strings.Contains(out, "No errors detected") {
 		t.Errorf("sfdisk --verify is not content:\n%s", out)
 	}
-	dump := strings.ReplaceAll(run(t, "sfdisk", "--dump", path), path, "disk")
+	dump := strings.ReplaceAll(disktest.Run(t, "sfdisk", "--dump", path), path, "disk")
 	want := fmt.Sprintf(`label: gpt
 label-id: %s
 device: disk
@@ -173,7 +119,7 @@ func upper(name string) string { return strings.ToUpper(partition.UUID(seed, nam
 
 // TestDiskGrows does what cloud tools and the installer do on a larger disk: move the backup table, grow the last partition.
 func TestDiskGrows(t *testing.T) {
-	st := openStore(t)
+	st := disktest.Store(t)
 	l, err := partition.Plan(0, partition.UUID(seed, "disk"), nodeSpecs())
 	if err != nil {
 		t.Fatal(err)
@@ -182,18 +128,18 @@ func TestDiskGrows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := write(t, st, d)
+	path := disktest.WriteFile(t, st, d)
 	if err := os.Truncate(path, 300*mib); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "sgdisk", "-e", "-d", "4", "-n", "4:0:0", path)
-	if out := run(t, "sgdisk", "-v", path); !strings.Contains(out, "No problems found") {
+	disktest.Run(t, "sgdisk", "-e", "-d", "4", "-n", "4:0:0", path)
+	if out := disktest.Run(t, "sgdisk", "-v", path); !strings.Contains(out, "No problems found") {
 		t.Errorf("sgdisk -v after growing:\n%s", out)
 	}
 }
 
 func TestHugeDisk(t *testing.T) {
-	st := openStore(t)
+	st := disktest.Store(t)
 	l, err := partition.Plan(20<<40, partition.UUID(seed, "disk"), nodeSpecs())
 	if err != nil {
 		t.Fatal(err)
@@ -275,7 +221,7 @@ func TestPlan(t *testing.T) {
 }
 
 func TestComposeRefuses(t *testing.T) {
-	st := openStore(t)
+	st := disktest.Store(t)
 	l, err := partition.Plan(0, partition.UUID(seed, "disk"), nodeSpecs()[:2])
 	if err != nil {
 		t.Fatal(err)
@@ -347,7 +293,7 @@ func TestBIOSBoot(t *testing.T) {
 }
 
 func FuzzReadTable(f *testing.F) {
-	st := openStore(f)
+	st := disktest.Store(f)
 	specs := nodeSpecs()
 	for i := range specs {
 		specs[i].Size, specs[i].Rest = mib, false
