@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -20,7 +21,15 @@ import (
 type Cache struct {
 	Dir   string
 	Store *store.Store
+
+	whole sync.Map // digests of objects known to be there with all they refer to
 }
+
+// Prefixes of the names of files that are there for a moment only.
+const (
+	probePrefix = ".write-probe-"
+	newPrefix   = ".new-"
+)
 
 // CacheError says that the cache directory cannot be used.
 type CacheError struct {
@@ -50,7 +59,7 @@ func OpenCache(dir string) (*Cache, error) {
 			return nil, &CacheError{dir, err}
 		}
 	}
-	probe, err := os.CreateTemp(dir, ".write-probe-")
+	probe, err := os.CreateTemp(dir, probePrefix)
 	if err != nil {
 		return nil, &CacheError{dir, err}
 	}
@@ -83,20 +92,29 @@ func (c *Cache) resultPath(key store.Digest) string {
 	return filepath.Join(c.Dir, "results", key.Hex()+".json")
 }
 
+// readResult reads a result file. The error says what is wrong with it.
+func readResult(path string, key store.Digest) (result, error) {
+	p, err := os.ReadFile(path)
+	if err != nil {
+		return result{}, err
+	}
+	var r result
+	if err := json.Unmarshal(p, &r); err != nil {
+		return result{}, fmt.Errorf("not a result: %w", err)
+	}
+	if r.Key != key {
+		return result{}, fmt.Errorf("it is the result of another key, %s", r.Key)
+	}
+	return r, nil
+}
+
 // load returns the value of the result with the given key, and false when there is
 // none whose objects are all in the store. A result that cannot be read counts as
 // none: the stage runs again and writes it anew.
 func (c *Cache) load(key store.Digest) (json.RawMessage, bool) {
 	path := c.resultPath(key)
-	p, err := os.ReadFile(path)
-	if err != nil {
-		return nil, false
-	}
-	var r result
-	if json.Unmarshal(p, &r) != nil || r.Key != key {
-		return nil, false
-	}
-	if !c.complete(r.Value) {
+	r, err := readResult(path, key)
+	if err != nil || c.missing(r.Value) != nil {
 		return nil, false
 	}
 	now := time.Now()
@@ -105,60 +123,68 @@ func (c *Cache) load(key store.Digest) (json.RawMessage, bool) {
 	return r.Value, true
 }
 
-// complete reports whether every object that value refers to is in the store.
-func (c *Cache) complete(value json.RawMessage) bool {
-	ok := true
-	c.walk(value, map[store.Digest]struct{}{}, func(d store.Digest) {
-		ok = ok && c.Store.Has(d)
-	})
-	return ok
+// missing returns nil when every object that value refers to is in the store, also
+// through trees and images, and else says which is not.
+func (c *Cache) missing(value json.RawMessage) error {
+	refs, err := references(value)
+	if err != nil {
+		return err
+	}
+	for _, d := range refs {
+		if err := c.missingBelow(d); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// walk calls visit for every object that value refers to, also through trees and
-// images, once each; seen holds those that were visited.
-func (c *Cache) walk(value json.RawMessage, seen map[store.Digest]struct{}, visit func(store.Digest)) {
-	for _, d := range references(value) {
-		if _, ok := seen[d]; ok {
-			continue
-		}
-		seen[d] = struct{}{}
-		visit(d)
-		p, err := c.container(d)
-		if err != nil {
-			continue
-		}
-		inner, ok := tree.References(p)
-		if !ok {
-			inner, _ = disk.References(p)
-		}
+// missingBelow is missing for one object. What was found whole stays so: nobody
+// takes objects out of the store while this process has it open.
+func (c *Cache) missingBelow(d store.Digest) error {
+	if _, whole := c.whole.Load(d); whole {
+		return nil
+	}
+	inner, err := c.inner(d)
+	if err != nil {
+		return err
+	}
+	if !c.Store.HasAll(inner) {
 		for _, d := range inner {
-			if _, ok := seen[d]; !ok {
-				seen[d] = struct{}{}
-				visit(d)
+			if _, err := c.Store.Stat(d); err != nil {
+				return err
 			}
 		}
 	}
+	c.whole.Store(d, struct{}{})
+	return nil
 }
 
-// container returns the bytes of an object that may be a tree or an image, and
-// nothing of others: results refer to large files too.
-func (c *Cache) container(d store.Digest) ([]byte, error) {
-	if !c.Store.Has(d) {
-		return nil, store.ErrNotFound
-	}
-	// Every format of ours begins with these two bytes.
-	magic, err := c.Store.Peek(d, 2)
-	if err != nil || string(magic) != "IF" {
+// inner returns the objects that object d refers to when it is a tree or an image.
+// The error is that of store.Store.Object.
+func (c *Cache) inner(d store.Digest) ([]store.Digest, error) {
+	// Every format of ours begins with these two bytes; results refer to large
+	// files too, which are not read.
+	const common = "IF"
+	magic, err := c.Store.Peek(d, len(common))
+	if err != nil || string(magic) != common {
 		return nil, err
 	}
-	return c.Store.ReadAll(d)
+	p, err := c.Store.ReadAll(d)
+	if err != nil {
+		return nil, err
+	}
+	if refs, ok := tree.References(p); ok {
+		return refs, nil
+	}
+	refs, _ := disk.References(p)
+	return refs, nil
 }
 
 // references returns the digests among the strings of a JSON document.
-func references(value json.RawMessage) []store.Digest {
+func references(value json.RawMessage) ([]store.Digest, error) {
 	var v any
-	if json.Unmarshal(value, &v) != nil {
-		return nil
+	if err := json.Unmarshal(value, &v); err != nil {
+		return nil, err
 	}
 	var refs []store.Digest
 	var visit func(any)
@@ -181,7 +207,7 @@ func references(value json.RawMessage) []store.Digest {
 		}
 	}
 	visit(v)
-	return refs
+	return refs, nil
 }
 
 // save writes a result.
@@ -195,7 +221,7 @@ func (c *Cache) save(key store.Digest, stage string, value json.RawMessage) erro
 
 // writeAtomic writes a file so that readers see the old or the new contents whole.
 func writeAtomic(path string, p []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-")
+	f, err := os.CreateTemp(filepath.Dir(path), newPrefix)
 	if err != nil {
 		return err
 	}

@@ -2,8 +2,8 @@ package store
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -25,26 +25,62 @@ type Batch struct {
 	done    bool
 }
 
+// writeError explains an error of writing the store's files.
+func writeError(err error) error { return fmt.Errorf("the store cannot be written: %w", err) }
+
+// packWriter is a pack file whose errors can be told from those of a reader.
+type packWriter struct{ file *os.File }
+
+func (w packWriter) Write(p []byte) (int, error) {
+	n, err := w.file.Write(p)
+	if err != nil {
+		return n, writeError(err)
+	}
+	return n, nil
+}
+
 // NewBatch begins a batch. The caller ends it with Commit or Abort.
 func (s *Store) NewBatch() (*Batch, error) {
 	f, err := os.CreateTemp(filepath.Join(s.dir, "tmp"), "batch-")
 	if err != nil {
-		return nil, fmt.Errorf("the store cannot be written: %w", err)
+		return nil, writeError(err)
 	}
-	b := &Batch{store: s, file: f, w: bufio.NewWriterSize(f, 256<<10), seen: map[Digest]struct{}{}, hash: sha256.New()}
+	b := &Batch{store: s, file: f, w: bufio.NewWriterSize(packWriter{f}, 256<<10), seen: map[Digest]struct{}{}, hash: sha256.New()}
 	b.w.WriteString(packHeader) // errors stick to the writer and come out of Flush
 	b.end = int64(len(packHeader))
 	return b, nil
 }
 
-// Add stores what r gives and returns its digest and length in bytes.
+// Add stores what r gives and returns its digest and length in bytes. After an
+// error of r the batch is as it was before.
 func (b *Batch) Add(r io.Reader) (Digest, int64, error) {
-	b.hash.Reset()
-	buf := copyBuffers.Get().(*[]byte)
-	defer copyBuffers.Put(buf)
-	n, err := io.CopyBuffer(onlyWriter{io.MultiWriter(b.hash, b.w)}, onlyReader{r}, *buf)
+	pooled := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(pooled)
+	buf := *pooled
+	n := 0
+	var err error
+	for n < len(buf) && err == nil {
+		var m int
+		m, err = r.Read(buf[n:])
+		n += m
+	}
+	if err == io.EOF {
+		// Most files are small: known before a byte of them is written.
+		d, err := b.AddBytes(buf[:n])
+		return d, int64(n), err
+	}
 	if err != nil {
-		// Keep the file in step with end, so that the batch stays usable.
+		return Digest{}, 0, err
+	}
+	b.hash.Reset()
+	w := onlyWriter{io.MultiWriter(b.hash, b.w)}
+	size := int64(n)
+	if _, err = w.Write(buf); err == nil {
+		var rest int64
+		rest, err = io.CopyBuffer(w, onlyReader{r}, buf)
+		size += rest
+	}
+	if err != nil {
 		if rewindErr := b.rewind(); rewindErr != nil {
 			return Digest{}, 0, rewindErr
 		}
@@ -53,10 +89,10 @@ func (b *Batch) Add(r io.Reader) (Digest, int64, error) {
 	var d Digest
 	b.hash.Sum(d[:0])
 	if !b.wanted(d) {
-		return d, n, b.rewind()
+		return d, size, b.rewind()
 	}
-	b.append(d, n)
-	return d, n, nil
+	b.append(d, size)
+	return d, size, nil
 }
 
 // onlyWriter hides ReaderFrom, which would make io.CopyBuffer ignore the buffer.
@@ -69,10 +105,25 @@ func (b *Batch) AddBytes(p []byte) (Digest, error) {
 		return d, nil
 	}
 	if _, err := b.w.Write(p); err != nil {
-		return Digest{}, fmt.Errorf("the store cannot be written: %w", err)
+		return Digest{}, err
 	}
 	b.append(d, int64(len(p)))
 	return d, nil
+}
+
+// addChecked stores what r gives unless its digest is not want.
+func (b *Batch) addChecked(r io.Reader, want Digest) error {
+	d, size, err := b.Add(r)
+	if err != nil || d == want {
+		return err
+	}
+	if n := len(b.records); n > 0 && b.records[n-1].digest == d {
+		b.records = b.records[:n-1]
+		delete(b.seen, d)
+		b.end -= size
+		return b.rewind()
+	}
+	return nil
 }
 
 // wanted reports whether d is in neither the store nor the batch.
@@ -101,46 +152,56 @@ func (b *Batch) append(d Digest, size int64) {
 // rewind drops what was written after end.
 func (b *Batch) rewind() error {
 	if err := b.w.Flush(); err != nil {
-		return fmt.Errorf("the store cannot be written: %w", err)
-	}
-	if _, err := b.file.Seek(b.end, io.SeekStart); err != nil {
 		return err
 	}
-	return b.file.Truncate(b.end)
+	if _, err := b.file.Seek(b.end, io.SeekStart); err != nil {
+		return writeError(err)
+	}
+	if err := b.file.Truncate(b.end); err != nil {
+		return writeError(err)
+	}
+	return nil
 }
 
 // Commit makes the batch's objects part of the store.
 func (b *Batch) Commit() error {
+	_, err := b.commit()
+	return err
+}
+
+// commit is Commit, and returns the path of the pack, which is empty when the batch
+// held nothing.
+func (b *Batch) commit() (path string, err error) {
 	if b.done {
-		return fmt.Errorf("the batch has already ended")
+		return "", errors.New("the batch has already ended")
 	}
 	if len(b.records) == 0 {
 		b.Abort()
-		return nil
+		return "", nil
 	}
 	index, name := encodeIndex(b.records, b.end)
-	path := filepath.Join(b.store.dir, "packs", name)
-	if _, err := io.Copy(b.w, bytes.NewReader(index)); err != nil {
-		return fmt.Errorf("the store cannot be written: %w", err)
+	path = filepath.Join(b.store.dir, "packs", name)
+	if _, err := b.w.Write(index); err != nil {
+		return "", err
 	}
 	if err := b.w.Flush(); err != nil {
-		return fmt.Errorf("the store cannot be written: %w", err)
+		return "", err
 	}
 	// Readable by others who share the cache, whatever the umask, and never writable.
 	if err := b.file.Chmod(0o444); err != nil {
-		return fmt.Errorf("the store cannot be written: %w", err)
+		return "", writeError(err)
 	}
 	if err := b.file.Close(); err != nil {
-		return fmt.Errorf("the store cannot be written: %w", err)
+		return "", writeError(err)
 	}
 	if err := os.Rename(b.file.Name(), path); err != nil {
-		return fmt.Errorf("the store cannot be written: %w", err)
+		return "", writeError(err)
 	}
 	b.done = true
 	b.store.mu.Lock()
 	defer b.store.mu.Unlock()
 	b.store.add(&pack{path: path, records: b.records}, true)
-	return nil
+	return path, nil
 }
 
 // Abort throws the batch away. After Commit it does nothing.

@@ -37,7 +37,8 @@ type record struct {
 // may be closed again by the store when too many are open.
 type pack struct {
 	path    string
-	records []record
+	records []record            // sorted by digest
+	damaged map[Digest]struct{} // objects found to be so; guarded by Store.mu
 
 	mu   sync.RWMutex
 	file *os.File
@@ -117,12 +118,24 @@ func readIndex(r io.ReaderAt, size int64) ([]record, error) {
 		copy(records[i].digest[:], p)
 		start := binary.LittleEndian.Uint64(p[sha256.Size:])
 		length := binary.LittleEndian.Uint64(p[sha256.Size+8:])
-		if start > offset || length > offset-start {
+		if start < uint64(len(packHeader)) || start > offset || length > offset-start {
 			return nil, fmt.Errorf("%w: object %s lies outside of the file", errDamagedPack, records[i].digest)
+		}
+		if i > 0 && bytes.Compare(records[i-1].digest[:], records[i].digest[:]) >= 0 {
+			return nil, fmt.Errorf("%w: the index is not sorted at object %s", errDamagedPack, records[i].digest)
 		}
 		records[i].offset, records[i].size = int64(start), int64(length)
 	}
 	return records, nil
+}
+
+// find returns the record of the object of digest d.
+func (p *pack) find(d Digest) (record, bool) {
+	i, ok := slices.BinarySearchFunc(p.records, d, func(r record, d Digest) int { return bytes.Compare(r.digest[:], d[:]) })
+	if !ok {
+		return record{}, false
+	}
+	return p.records[i], true
 }
 
 // readAt reads from the pack file, opening it when it is not open; opened is

@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -40,13 +39,16 @@ type Store struct {
 	lock *os.File
 
 	mu      sync.Mutex
-	packs   map[string]*pack // by path
+	packs   map[string]*pack // by path; nil for a file that is no whole pack
 	objects map[Digest]location
-	open    []*pack // packs with an open descriptor, oldest first
+	corrupt map[Digest]*CorruptError // objects of which no good copy was found
+	open    []*pack                  // packs with an open descriptor, oldest first
+	sole    bool                     // within Exclusive
 }
 
 // Open opens the store in dir and creates it if there is none. It waits for a
-// Sweep of another process to end.
+// Sweep of another process to end, and removes what crashed processes left when
+// nobody else has the store open.
 func Open(dir string) (*Store, error) {
 	for _, sub := range []string{"packs", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
@@ -57,16 +59,38 @@ func Open(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the store cannot be opened: %w", err)
 	}
+	s := &Store{dir: dir, lock: lock}
+	if flock(lock, syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+		if err := s.removeLeftovers(); err != nil {
+			lock.Close()
+			return nil, fmt.Errorf("the store cannot be written: %w", err)
+		}
+	}
 	if err := flock(lock, syscall.LOCK_SH); err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("lock the store %s: %w", dir, err)
 	}
-	s := &Store{dir: dir, lock: lock, packs: map[string]*pack{}, objects: map[Digest]location{}}
-	if err := s.refresh(); err != nil {
+	if err := s.reload(); err != nil {
 		s.Close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// removeLeftovers removes batches that were neither committed nor aborted. The
+// caller holds the lock exclusively.
+func (s *Store) removeLeftovers() error {
+	dir := filepath.Join(s.dir, "tmp")
+	leftovers, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range leftovers {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // flock retries what a signal interrupted.
@@ -95,9 +119,24 @@ func (s *Store) Close() error {
 	return s.lock.Close()
 }
 
+// reload forgets everything and reads the indexes of all packs.
+func (s *Store) reload() error {
+	s.mu.Lock()
+	open := s.open
+	s.open = nil
+	s.packs = map[string]*pack{}
+	s.objects = map[Digest]location{}
+	s.corrupt = map[Digest]*CorruptError{}
+	s.mu.Unlock()
+	for _, p := range open {
+		p.close()
+	}
+	return s.refresh()
+}
+
 // refresh reads the indexes of packs that appeared since the last time.
 func (s *Store) refresh() error {
-	paths, err := packPaths(filepath.Join(s.dir, "packs"))
+	paths, err := s.packPaths()
 	if err != nil {
 		return fmt.Errorf("the store cannot be read: %w", err)
 	}
@@ -108,8 +147,12 @@ func (s *Store) refresh() error {
 			continue
 		}
 		p, err := openPack(path)
-		if errors.Is(err, errDamagedPack) || errors.Is(err, os.ErrNotExist) {
-			continue // as good as absent; Verify reports it
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if errors.Is(err, errDamagedPack) {
+			s.packs[path] = nil // as good as absent; Verify reports it
+			continue
 		}
 		if err != nil {
 			return fmt.Errorf("the store cannot be read: %w", err)
@@ -131,32 +174,95 @@ func (s *Store) add(p *pack, verified bool) {
 }
 
 // find returns where d lies, looking at the disk again when it is not known: another
-// process may have stored it meanwhile.
-func (s *Store) find(d Digest) (location, bool) {
+// process may have stored it meanwhile. The error is ErrNotFound, the *CorruptError
+// of an object that was found damaged before, or what reading the store gave.
+func (s *Store) find(d Digest) (location, error) {
 	s.mu.Lock()
 	l, ok := s.objects[d]
 	s.mu.Unlock()
 	if ok {
-		return l, true
+		return l, nil
 	}
 	if err := s.refresh(); err != nil {
-		return location{}, false
+		return location{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l, ok = s.objects[d]
-	return l, ok
+	if l, ok = s.objects[d]; ok {
+		return l, nil
+	}
+	if err := s.corrupt[d]; err != nil {
+		return location{}, err
+	}
+	return location{}, fmt.Errorf("object %s: %w", d, ErrNotFound)
+}
+
+// distrust takes the damaged copy of d in p out of use, in favour of one that
+// another pack may have. Without one the store no longer has d, so that the stage
+// which made it can store it anew.
+func (s *Store) distrust(d Digest, p *pack) error {
+	err := &CorruptError{Digest: d, Path: p.path}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.damaged == nil {
+		p.damaged = map[Digest]struct{}{}
+	}
+	p.damaged[d] = struct{}{}
+	if l, ok := s.objects[d]; ok && l.pack != p {
+		return nil // somebody else was here first
+	}
+	delete(s.objects, d)
+	for _, other := range s.packs {
+		if other == nil {
+			continue
+		}
+		if _, bad := other.damaged[d]; bad {
+			continue
+		}
+		if r, ok := other.find(d); ok {
+			s.objects[d] = location{pack: other, offset: r.offset, size: r.size}
+			return nil
+		}
+	}
+	s.corrupt[d] = err
+	return err
 }
 
 var emptyDigest = Sum(nil)
 
-// Has reports whether the store holds an object of digest d. It does not read it.
+// Has reports whether the store holds an object of digest d, as far as it can be
+// told without reading it.
 func (s *Store) Has(d Digest) bool {
-	if d == emptyDigest {
-		return true
+	_, err := s.Stat(d)
+	return err == nil
+}
+
+// HasAll reports whether the store holds all of digests. It is Has for many.
+func (s *Store) HasAll(digests []Digest) bool {
+	var unknown []Digest
+	s.mu.Lock()
+	for _, d := range digests {
+		if _, ok := s.objects[d]; !ok && d != emptyDigest {
+			unknown = append(unknown, d)
+		}
 	}
-	_, ok := s.find(d)
-	return ok
+	s.mu.Unlock()
+	for _, d := range unknown {
+		if !s.Has(d) {
+			return false
+		}
+	}
+	return true
+}
+
+// Stat returns the size in bytes of the object of digest d without reading it.
+// Errors as of Object.
+func (s *Store) Stat(d Digest) (int64, error) {
+	if d == emptyDigest {
+		return 0, nil
+	}
+	l, err := s.find(d)
+	return l.size, err
 }
 
 // Object is the contents of one object.
@@ -196,35 +302,50 @@ func (s *Store) Object(d Digest) (*Object, error) {
 	if d == emptyDigest {
 		return &Object{store: s}, nil
 	}
-	l, ok := s.find(d)
-	if !ok {
-		return nil, fmt.Errorf("object %s: %w", d, ErrNotFound)
-	}
-	o := &Object{store: s, loc: l}
-	if !l.verified {
-		if err := o.verify(d); err != nil {
+	for {
+		l, err := s.find(d)
+		if err != nil {
 			return nil, err
 		}
-		l.verified = true
-		s.mu.Lock()
-		s.objects[d] = l
-		s.mu.Unlock()
+		o := &Object{store: s, loc: l}
+		if l.verified {
+			return o, nil
+		}
+		ok, err := o.matches(d)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			s.trust(d, l)
+			return o, nil
+		}
+		if err := s.distrust(d, l.pack); err != nil {
+			return nil, err
+		}
 	}
-	return o, nil
 }
 
-// verify hashes the object and compares it with d.
-func (o *Object) verify(d Digest) error {
+// trust notes that the copy of d at l has been verified.
+func (s *Store) trust(d Digest, l location) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now, ok := s.objects[d]; ok && now.pack == l.pack {
+		now.verified = true
+		s.objects[d] = now
+	}
+}
+
+// matches hashes the object and reports whether its digest is d.
+func (o *Object) matches(d Digest) (bool, error) {
 	h := sha256.New()
 	buf := copyBuffers.Get().(*[]byte)
 	defer copyBuffers.Put(buf)
-	if _, err := io.CopyBuffer(h, onlyReader{o.NewReader()}, *buf); err != nil {
-		return fmt.Errorf("read object %s: %w", d, err)
+	n, err := io.CopyBuffer(h, onlyReader{o.NewReader()}, *buf)
+	if err != nil {
+		return false, fmt.Errorf("read object %s: %w", d, err)
 	}
-	if !bytes.Equal(h.Sum(nil), d[:]) {
-		return &CorruptError{Digest: d, Path: o.loc.pack.path}
-	}
-	return nil
+	// A pack that was cut off after it was opened gives fewer bytes and no error.
+	return n == o.loc.size && bytes.Equal(h.Sum(nil), d[:]), nil
 }
 
 // onlyReader hides WriterTo and the like, which would make io.CopyBuffer ignore the buffer.
@@ -278,105 +399,27 @@ func (s *Store) Put(p []byte) (Digest, error) {
 	return d, b.Commit()
 }
 
-// Damage is one thing Verify found wrong.
-type Damage struct {
-	Path   string // the pack file
-	Digest Digest // the object, or zero when the whole pack is unreadable
-}
-
-// Verify hashes every object of the store and returns what is damaged. With
-// repair, damaged objects are taken out of the store, so that the stages which
-// made them run again. It stops early when ctx is cancelled.
-func (s *Store) Verify(ctx context.Context, repair bool) ([]Damage, error) {
-	paths, err := packPaths(filepath.Join(s.dir, "packs"))
+// Peek returns the first n bytes of an object, or fewer when it is shorter, without
+// verifying it: enough to tell what kind of object it is.
+func (s *Store) Peek(d Digest, n int) ([]byte, error) {
+	if d == emptyDigest {
+		return nil, nil
+	}
+	l, err := s.find(d)
 	if err != nil {
 		return nil, err
 	}
-	var damage []Damage
-	for _, path := range paths {
-		p, err := openPack(path)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if errors.Is(err, errDamagedPack) {
-			damage = append(damage, Damage{Path: path})
-			if repair {
-				if err := os.Remove(path); err != nil {
-					return damage, err
-				}
-			}
-			continue
-		}
-		if err != nil {
-			return damage, err
-		}
-		var good []record
-		for _, r := range p.records {
-			if err := ctx.Err(); err != nil {
-				p.close()
-				return damage, err
-			}
-			o := &Object{store: s, loc: location{pack: p, offset: r.offset, size: r.size}}
-			err := o.verify(r.digest)
-			var corrupt *CorruptError
-			switch {
-			case errors.As(err, &corrupt):
-				damage = append(damage, Damage{Path: path, Digest: r.digest})
-			case err != nil:
-				p.close()
-				return damage, err
-			default:
-				good = append(good, r)
-			}
-		}
-		p.close()
-		if repair && len(good) < len(p.records) {
-			if err := s.replace(p, good); err != nil {
-				return damage, err
-			}
-		}
+	o := &Object{store: s, loc: l}
+	p := make([]byte, min(int64(n), o.Size()))
+	if _, err := o.ReadAt(p, 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
 	}
-	return damage, nil
+	return p, nil
 }
-
-// replace rewrites pack p so that it holds only keep, or removes it when that is
-// nothing.
-func (s *Store) replace(p *pack, keep []record) error {
-	if len(keep) > 0 {
-		b, err := s.NewBatch()
-		if err != nil {
-			return err
-		}
-		defer b.Abort()
-		b.always = true
-		for _, r := range keep {
-			o := &Object{store: s, loc: location{pack: p, offset: r.offset, size: r.size}}
-			if _, _, err := b.Add(o.NewReader()); err != nil {
-				return err
-			}
-		}
-		if err := b.Commit(); err != nil {
-			return err
-		}
-	}
-	s.mu.Lock()
-	delete(s.packs, p.path)
-	for _, r := range p.records {
-		if l, ok := s.objects[r.digest]; ok && l.pack.path == p.path {
-			delete(s.objects, r.digest)
-		}
-	}
-	s.mu.Unlock()
-	p.close()
-	return os.Remove(p.path)
-}
-
-// ErrInUse says that other processes have the store open.
-var ErrInUse = errors.New("the cache is in use by another build; try again when it has ended")
 
 // Size returns the bytes that the store's packs take on disk.
 func (s *Store) Size() (int64, error) {
-	paths, err := packPaths(filepath.Join(s.dir, "packs"))
+	paths, err := s.packPaths()
 	if err != nil {
 		return 0, err
 	}
@@ -392,86 +435,4 @@ func (s *Store) Size() (int64, error) {
 		total += info.Size()
 	}
 	return total, nil
-}
-
-// Sweep removes every object that live does not hold, and returns how many bytes
-// that freed. A pack of which less than half is live is rewritten; the dead part
-// of others stays until then. It fails with ErrInUse while another process has the
-// store open, since that may be about to refer to an object that is not live yet.
-func (s *Store) Sweep(live map[Digest]struct{}) (freed int64, err error) {
-	if err := flock(s.lock, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			// A failed upgrade may have dropped the shared lock (flock(2)).
-			if err := flock(s.lock, syscall.LOCK_SH); err != nil {
-				return 0, err
-			}
-			return 0, ErrInUse
-		}
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, flock(s.lock, syscall.LOCK_SH)) }()
-
-	before, err := s.Size()
-	if err != nil {
-		return 0, err
-	}
-	stale, err := os.ReadDir(filepath.Join(s.dir, "tmp"))
-	if err != nil {
-		return 0, err
-	}
-	for _, e := range stale {
-		if err := os.RemoveAll(filepath.Join(s.dir, "tmp", e.Name())); err != nil {
-			return 0, err
-		}
-	}
-	paths, err := packPaths(filepath.Join(s.dir, "packs"))
-	if err != nil {
-		return 0, err
-	}
-	for _, path := range paths {
-		p, err := openPack(path)
-		if errors.Is(err, errDamagedPack) {
-			if err := os.Remove(path); err != nil {
-				return 0, err
-			}
-			continue
-		}
-		if err != nil {
-			return 0, err
-		}
-		var keep []record
-		var liveBytes, allBytes int64
-		for _, r := range p.records {
-			allBytes += r.size
-			if _, ok := live[r.digest]; ok {
-				keep = append(keep, r)
-				liveBytes += r.size
-			}
-		}
-		if len(keep) == 0 || liveBytes < allBytes/2 {
-			if err := s.replace(p, keep); err != nil {
-				return 0, err
-			}
-		}
-	}
-	after, err := s.Size()
-	return before - after, err
-}
-
-// Peek returns the first n bytes of an object, or fewer when it is shorter, without
-// verifying it: enough to tell what kind of object it is.
-func (s *Store) Peek(d Digest, n int) ([]byte, error) {
-	if d == emptyDigest {
-		return nil, nil
-	}
-	l, ok := s.find(d)
-	if !ok {
-		return nil, fmt.Errorf("object %s: %w", d, ErrNotFound)
-	}
-	o := &Object{store: s, loc: l}
-	p := make([]byte, min(int64(n), o.Size()))
-	if _, err := o.ReadAt(p, 0); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	return p, nil
 }
