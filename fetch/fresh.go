@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"time"
 
@@ -98,7 +99,7 @@ func freshFile(u *url.URL, accept func([]byte) error) ([]byte, error) {
 // update downloads a document unless the server says that old is still it.
 func (c *Client) update(ctx context.Context, u *url.URL, header freshHeader, old []byte) (freshHeader, []byte, error) {
 	var body []byte
-	err := c.try(ctx, u.Redacted(), []string{u.String()}, func(ctx context.Context, u *url.URL) (bool, error) {
+	err := c.try(ctx, path.Base(u.Path), []string{u.String()}, func(ctx context.Context, u *url.URL) (bool, error) {
 		var err error
 		header, body, err = c.freshAttempt(ctx, u, header, old)
 		return false, err

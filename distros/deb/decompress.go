@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 
 	"github.com/klauspost/compress/gzip"
@@ -27,21 +26,23 @@ var (
 	zstdDecoders sync.Pool // of *zstd.Decoder
 )
 
-// decompress returns a reader of what r holds, by the suffix of name: none
-// (".tar"), .gz, .xz, .zst or .bz2. The caller calls release once it has
-// stopped reading.
-func decompress(name string, r io.Reader) (plain io.Reader, release func(), err error) {
-	switch suffix := name[strings.LastIndexByte(name, '.')+1:]; suffix {
-	case "xz":
+// decompress returns a reader of what r holds, by the suffix of its file name:
+// none, .gz, .xz, .zst or .bz2. The caller calls release once it has stopped
+// reading.
+func decompress(suffix string, r io.Reader) (plain io.Reader, release func(), err error) {
+	switch suffix {
+	case "":
+		return r, func() {}, nil
+	case ".xz":
 		return decompressXz(bufio.NewReaderSize(r, 64<<10))
-	case "zst":
+	case ".zst":
 		return decompressZstd(r)
-	case "gz":
+	case ".gz":
 		z, err := gzip.NewReader(bufio.NewReaderSize(r, 64<<10))
 		return z, func() {}, err
-	case "bz2":
+	case ".bz2":
 		return bzip2.NewReader(r), func() {}, nil
-	case "lzma":
+	case ".lzma":
 		return nil, nil, errors.New("the old .lzma compression is not supported; rebuild the package with xz or zstd")
 	default:
 		return nil, nil, fmt.Errorf("the compression %q is not known", suffix)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/imagefactory/imagefactory/stages/store"
 	"github.com/imagefactory/imagefactory/stages/tree"
@@ -125,7 +126,8 @@ func unpack(ctx context.Context, st *store.Store, path string, limits tarLimits)
 // decompressors verify their checksums only at the end.
 func readMember(ctx context.Context, r io.ReaderAt, m arMember, limit int64, read func(io.Reader) error) error {
 	wrap := func(err error) error { return fmt.Errorf("%s: %w", m.name, err) }
-	plain, release, err := decompress(m.name, io.NewSectionReader(r, m.offset, m.size))
+	_, suffix, _ := strings.Cut(m.name, ".tar")
+	plain, release, err := decompress(suffix, io.NewSectionReader(r, m.offset, m.size))
 	if err != nil {
 		return wrap(err)
 	}

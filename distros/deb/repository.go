@@ -1,0 +1,213 @@
+package deb
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/imagefactory/imagefactory/fetch"
+	"github.com/imagefactory/imagefactory/stages/store"
+)
+
+// RepositoryConfig says where a repository is and whom to believe.
+type RepositoryConfig struct {
+	Name       string   // for messages
+	URIs       []string // where it may be, the likeliest first: the directories that hold dists/
+	Suite      string   // directory below dists/: "bookworm", "bookworm-security"
+	Components []string // "main"
+	Arch       string   // Debian's name of the architecture: "amd64"
+
+	Keyring    Keyring
+	Unverified bool // take the repository from whoever answers: no signature is looked at
+
+	// Origin and Label, unless empty, are what the Release file must say. They
+	// tell repositories apart that have a suite of the same name and, when
+	// they are derived from a common one, even the same signing key.
+	Origin, Label string
+
+	AllowExpired bool
+	Now          time.Time // must be set
+}
+
+// RepositoryIndexes are the verified package indexes of one suite.
+type RepositoryIndexes struct {
+	URI           string // the one of RepositoryConfig.URIs that has it, without a slash at its end
+	Release       *Release
+	ReleaseURL    string
+	ReleaseDigest store.Digest // of the InRelease file
+	Files         []IndexFile
+	Indexes       []*Index // in the order of Files
+}
+
+// An IndexFile is one Packages file that was read.
+type IndexFile struct {
+	Path   string       // relative to the suite: "main/binary-amd64/Packages.xz"
+	Digest store.Digest // of the file as it is on the server, compressed
+	Size   int64        // bytes
+}
+
+// LoadIndexes finds the repository among config.URIs, verifies its InRelease file
+// and reads the package indexes of all its components. URIs that cannot be
+// reached, have no such suite, or hold somebody else's (other signing keys,
+// Origin or Label) are passed over; a URI whose signature by a trusted key is
+// wrong or which has expired is an error, because something is amiss there.
+func LoadIndexes(ctx context.Context, client *fetch.Client, config RepositoryConfig) (*RepositoryIndexes, error) {
+	r, err := findRelease(ctx, client, config)
+	if err != nil {
+		return nil, fmt.Errorf("repository %s: %w", config.Name, err)
+	}
+	if r.Files, err = chooseIndexes(r.Release, config); err != nil {
+		return nil, fmt.Errorf("repository %s: %s: %w", config.Name, r.ReleaseURL, err)
+	}
+	r.Indexes = make([]*Index, len(r.Files))
+	group, ctx := errgroup.WithContext(ctx)
+	for i, file := range r.Files {
+		group.Go(func() (err error) {
+			r.Indexes[i], err = r.load(ctx, client, config, file)
+			return err
+		})
+	}
+	return r, group.Wait()
+}
+
+// findRelease looks for the repository at one URI after the other.
+func findRelease(ctx context.Context, client *fetch.Client, config RepositoryConfig) (*RepositoryIndexes, error) {
+	if len(config.URIs) == 0 {
+		return nil, errors.New("it has no URL")
+	}
+	var passedOver []string
+	for _, uri := range config.URIs {
+		r, err := fetchRelease(ctx, client, strings.TrimRight(uri, "/"), config)
+		if err == nil {
+			return r, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		var signature *SignatureError
+		var expired *ExpiredError
+		if errors.As(err, &expired) || errors.As(err, &signature) && !signature.UnknownKeys {
+			return nil, err
+		}
+		passedOver = append(passedOver, err.Error())
+	}
+	return nil, errors.New(strings.Join(passedOver, "\n"))
+}
+
+// fetchRelease fetches and verifies the InRelease file of the suite at one URI.
+func fetchRelease(ctx context.Context, client *fetch.Client, uri string, config RepositoryConfig) (*RepositoryIndexes, error) {
+	r := &RepositoryIndexes{URI: uri, ReleaseURL: uri + "/dists/" + config.Suite + "/InRelease"}
+	options := ReleaseOptions{Name: r.ReleaseURL, Now: config.Now, AllowExpired: config.AllowExpired}
+	p, err := client.Fresh(ctx, r.ReleaseURL, func(p []byte) (err error) {
+		if config.Unverified {
+			r.Release, err = ReadUnsignedRelease(p, options)
+		} else {
+			r.Release, err = VerifyRelease(p, config.Keyring, options)
+		}
+		if err != nil {
+			return err
+		}
+		return r.checkIdentity(config)
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.ReleaseDigest = store.Sum(p)
+	return r, nil
+}
+
+// checkIdentity compares what the Release file says with what was wanted.
+func (r *RepositoryIndexes) checkIdentity(config RepositoryConfig) error {
+	release := r.Release
+	if named := release.Suite + release.Codename; named != "" && release.Suite != config.Suite && release.Codename != config.Suite {
+		// Validly signed all the same: without this check a mirror could pass
+		// off an older release as this one.
+		return fmt.Errorf("%s is the Release file of suite %q (%s), not of %q", r.ReleaseURL, release.Suite, release.Codename, config.Suite)
+	}
+	if config.Origin != "" && release.Origin != config.Origin || config.Label != "" && release.Label != config.Label {
+		return fmt.Errorf("%s is the repository of %q labelled %q, not of %q labelled %q",
+			r.ReleaseURL, release.Origin, release.Label, config.Origin, config.Label)
+	}
+	return nil
+}
+
+// indexSuffixes are the compressions of Packages files that are understood, the
+// one with the smallest files first.
+var indexSuffixes = []string{".xz", ".zst", ".gz", ".bz2", ""}
+
+// chooseIndexes picks a Packages file for every component.
+func chooseIndexes(release *Release, config RepositoryConfig) ([]IndexFile, error) {
+	arches := []string{config.Arch}
+	if release.SeparateAll {
+		arches = append(arches, independent)
+	}
+	var files []IndexFile
+	for _, component := range config.Components {
+		for _, arch := range arches {
+			file, ok := chooseIndex(release, component+"/binary-"+arch+"/Packages")
+			if !ok {
+				return nil, fmt.Errorf("it lists no packages of component %q for architecture %q; it has the components %s and the architectures %s",
+					component, arch, strings.Join(release.Components, ", "), strings.Join(release.Architectures, ", "))
+			}
+			files = append(files, file)
+		}
+	}
+	if len(files) == 0 {
+		return nil, errors.New("no component of it is asked for")
+	}
+	return files, nil
+}
+
+func chooseIndex(release *Release, base string) (IndexFile, bool) {
+	for _, suffix := range indexSuffixes {
+		if f, ok := release.Files[base+suffix]; ok {
+			return IndexFile{Path: base + suffix, Digest: f.SHA256, Size: f.Size}, true
+		}
+	}
+	return IndexFile{}, false
+}
+
+// maxIndexBytes bounds a decompressed Packages file; Debian's largest has 50 MB.
+const maxIndexBytes = 2 << 30
+
+// load downloads and parses one Packages file.
+func (r *RepositoryIndexes) load(ctx context.Context, client *fetch.Client, config RepositoryConfig, file IndexFile) (*Index, error) {
+	fail := func(err error) error { return fmt.Errorf("repository %s: %s: %w", config.Name, file.Path, err) }
+	base := r.URI + "/dists/" + config.Suite + "/"
+	urls := []string{base + file.Path}
+	if r.Release.AcquireByHash {
+		byHash := base + path.Dir(file.Path) + "/by-hash/SHA256/" + hex.EncodeToString(file.Digest[:])
+		urls = append([]string{byHash}, urls...)
+	}
+	name, err := client.Get(ctx, fetch.Request{
+		Name:   config.Suite + "/" + file.Path,
+		URLs:   urls,
+		Size:   file.Size,
+		Digest: file.Digest,
+	})
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fail(err)
+	}
+	defer f.Close()
+	plain, release, err := decompress(path.Ext(file.Path), f)
+	if err != nil {
+		return nil, fail(err)
+	}
+	defer release()
+	index, err := ParseIndex(&memberReader{ctx: ctx, r: plain, left: maxIndexBytes, limit: maxIndexBytes}, config.Name)
+	if err != nil {
+		return nil, fail(err)
+	}
+	return index, nil
+}
