@@ -1,4 +1,5 @@
-// Package rootfs merges the trees of packages into the tree of a root file system.
+// Package rootfs is the stage that merges the trees of packages into the tree of a
+// root file system.
 //
 // The rules are those every package manager ends up with, made independent of the
 // order of installation:
@@ -32,8 +33,8 @@ type Member struct {
 	Tree *tree.Tree
 }
 
-// Options says how to merge.
-type Options struct {
+// MergeOptions says how to merge.
+type MergeOptions struct {
 	// Links are symbolic links to create first: absolute path to target. Their
 	// targets are made as directories.
 	Links map[string]string
@@ -63,7 +64,7 @@ type Result struct {
 }
 
 // Merge merges members. It gives the same result for any order of them.
-func Merge(members []Member, o Options) (*Result, error) {
+func Merge(members []Member, o MergeOptions) (*Result, error) {
 	m := merger{
 		options: o,
 		members: members,
@@ -103,7 +104,7 @@ type placed struct {
 }
 
 type merger struct {
-	options Options
+	options MergeOptions
 	members []Member
 	entries map[string]placed
 	links   map[string]string // symbolic links that may stand for directories, path to target
