@@ -1,0 +1,177 @@
+package deb
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The release, component and architecture on which our answers are compared
+// with apt's.
+const (
+	aptRelease  = "bookworm"
+	aptArch     = "amd64"
+	aptKeyring  = "/usr/share/keyrings/debian-archive-keyring.gpg"
+	aptFallback = "http://ftp.debian.org/"
+)
+
+// An aptRoot is a private apt: its own sources, indexes and cache and an empty
+// dpkg status, so that neither the host's packages nor its configuration
+// matter and no privilege is needed.
+type aptRoot struct {
+	dir      string
+	universe *Universe
+	packages []*Package
+}
+
+// needTool fails the test when a program that judges our results is missing.
+func needTool(tb testing.TB, tool, debianPackage string) {
+	tb.Helper()
+	if _, err := exec.LookPath(tool); err != nil {
+		tb.Fatalf("%s is missing; install the package %s (make test does)", tool, debianPackage)
+	}
+}
+
+// newAptRoot downloads the indexes of Debian 12 with apt-get and parses them.
+func newAptRoot(tb testing.TB) *aptRoot {
+	tb.Helper()
+	needTool(tb, "apt-get", "apt")
+	if _, err := os.Stat(aptKeyring); err != nil {
+		tb.Fatalf("%v; install the package debian-archive-keyring (make test does)", err)
+	}
+	a := &aptRoot{dir: tb.TempDir()}
+	for _, dir := range []string{"etc/apt.conf.d", "etc/preferences.d", "etc/trusted.gpg.d", "etc/sources.list.d", "lists/partial", "cache/archives/partial"} {
+		if err := os.MkdirAll(filepath.Join(a.dir, dir), 0o755); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	a.write(tb, "status", "")
+	a.write(tb, "etc/sources.list", aptSources(tb))
+	a.write(tb, "apt.conf", fmt.Sprintf(`
+Dir::Etc "%[1]s/etc";
+Dir::State "%[1]s";
+Dir::State::status "%[1]s/status";
+Dir::Cache "%[1]s/cache";
+APT::Architecture "%[2]s";
+APT::Architectures { "%[2]s"; };
+APT::Sandbox::User "root";
+Acquire::Languages "none";
+Acquire::GzipIndexes "false";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+Debug::NoLocking "true";
+`, a.dir, aptArch))
+	// The download goes through whatever proxy the host's configuration names:
+	// only what this test needs is changed in it.
+	update := exec.Command("apt-get", "-q", "update",
+		"-o", "Dir::Etc::sourcelist="+a.dir+"/etc/sources.list", "-o", "Dir::Etc::sourceparts="+a.dir+"/etc/sources.list.d",
+		"-o", "Dir::State::lists="+a.dir+"/lists", "-o", "Dir::State::status="+a.dir+"/status",
+		"-o", "Dir::Cache="+a.dir+"/cache", "-o", "APT::Architecture="+aptArch, "-o", "APT::Architectures="+aptArch,
+		"-o", "APT::Sandbox::User=root", "-o", "Acquire::Languages=none", "-o", "Acquire::GzipIndexes=false",
+		"-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
+		"-o", "APT::Update::Post-Invoke::=", "-o", "APT::Update::Post-Invoke-Success::=")
+	if out, err := update.CombinedOutput(); err != nil {
+		tb.Fatalf("apt-get update: %v\n%s", err, out)
+	}
+	a.parse(tb)
+	return a
+}
+
+func (a *aptRoot) write(tb testing.TB, name, content string) {
+	tb.Helper()
+	if err := os.WriteFile(filepath.Join(a.dir, name), []byte(content), 0o644); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// aptSources returns one-line sources for the release, its updates and its
+// security updates, from the mirrors that the host uses for them.
+func aptSources(tb testing.TB) string {
+	out, err := exec.Command("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages").Output()
+	if err != nil {
+		tb.Fatalf("apt-get indextargets: %v", err)
+	}
+	uris := make(map[string]string)
+	for line := range strings.Lines(string(out)) {
+		if f := strings.Fields(line); len(f) == 3 && f[2] == "main" {
+			uris[f[1]] = f[0]
+		}
+	}
+	var sources strings.Builder
+	for _, source := range []struct{ release, fallback string }{
+		{aptRelease, "debian/"}, {aptRelease + "-updates", "debian/"}, {aptRelease + "-security", "debian-security/"},
+	} {
+		uri, ok := uris[source.release]
+		if !ok {
+			uri = aptFallback + source.fallback
+		}
+		fmt.Fprintf(&sources, "deb [signed-by=%s] %s %s main\n", aptKeyring, uri, source.release)
+	}
+	return sources.String()
+}
+
+// parse reads the downloaded indexes in the order of the sources.
+func (a *aptRoot) parse(tb testing.TB) {
+	tb.Helper()
+	command := exec.Command("apt-get", "indextargets", "--format", "$(RELEASE) $(FILENAME)", "Created-By: Packages")
+	command.Env = a.environment()
+	out, err := command.Output()
+	if err != nil {
+		tb.Fatalf("apt-get indextargets: %v", err)
+	}
+	var indexes []*Index
+	for line := range strings.Lines(string(out)) {
+		release, file, _ := strings.Cut(strings.TrimSpace(line), " ")
+		text, err := os.ReadFile(file)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		index, err := ParseIndex(bytes.NewReader(text), release)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		indexes = append(indexes, index)
+		a.packages = append(a.packages, index.Packages...)
+	}
+	if len(indexes) != 3 {
+		tb.Fatalf("apt-get knows %d indexes, want 3:\n%s", len(indexes), out)
+	}
+	if a.universe, err = NewUniverse(aptArch, nil, indexes...); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+func (a *aptRoot) environment() []string {
+	return append(os.Environ(), "APT_CONFIG="+a.dir+"/apt.conf", "LC_ALL=C")
+}
+
+// simulate returns what apt-get would install, as sorted "name version", or
+// its message when it finds no solution.
+func (a *aptRoot) simulate(tb testing.TB, names []string, recommends bool) (set []string, failure string) {
+	tb.Helper()
+	option := "--no-install-recommends"
+	if recommends {
+		option = "--install-recommends"
+	}
+	command := exec.Command("apt-get", append([]string{"-s", "-q", "install", option}, names...)...)
+	command.Env = a.environment()
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	if err := command.Run(); err != nil {
+		if _, exited := err.(*exec.ExitError); !exited {
+			tb.Fatal(err)
+		}
+		return nil, stdout.String() + stderr.String()
+	}
+	for line := range strings.Lines(stdout.String()) {
+		if f := strings.Fields(line); len(f) > 2 && f[0] == "Inst" {
+			set = append(set, f[1]+" "+strings.TrimPrefix(f[2], "("))
+		}
+	}
+	slices.Sort(set)
+	return set, ""
+}

@@ -1,0 +1,292 @@
+package deb
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/agext/levenshtein"
+)
+
+// An UnsatisfiableError says why no set of packages is what was asked for.
+type UnsatisfiableError struct {
+	// Reasons are clauses of sentences, without a full stop. All of them
+	// together make the request impossible, none can be left out; or each of
+	// them is about an item that does not exist.
+	Reasons []string
+}
+
+// Error returns the only reason, or a heading and an indented line for each.
+func (e *UnsatisfiableError) Error() string {
+	if len(e.Reasons) == 1 {
+		return e.Reasons[0]
+	}
+	return "the packages that were asked for cannot be installed:\n  " + strings.Join(e.Reasons, "\n  ")
+}
+
+// ExitStatus returns 2: the recipe is wrong.
+func (e *UnsatisfiableError) ExitStatus() int { return 2 }
+
+// String returns the item as messages name it.
+func (i Item) String() string { return i.Name + origin(i.Origin) }
+
+func origin(s string) string {
+	if s == "" {
+		return ""
+	}
+	return " (" + s + ")"
+}
+
+// Limits of what messages list.
+const (
+	maxNearest   = 3
+	maxProviders = 8
+)
+
+// unknown says that an item is about a package that does not exist, and which
+// one may be meant.
+func (s *search) unknown(item Item, name, arch string) string {
+	if others := s.universe.named(name); len(others) > 0 {
+		return fmt.Sprintf("%s does not exist for architecture %s, only for %s", item, arch, others[0].Arch)
+	}
+	var providers []string
+	found := s.lookUp(Relation{Name: name}, func(*Package, string) bool { return true })
+	s.sortByPreference(found, Relation{Name: name})
+	for _, p := range found {
+		providers = append(providers, p.Name)
+	}
+	switch {
+	case len(providers) == 1:
+		return fmt.Sprintf("%s is a virtual package; ask for %s, which provides it", item, providers[0])
+	case len(providers) > 1:
+		return fmt.Sprintf("%s is a virtual package; ask for one of those which provide it: %s", item, list(providers, "and", maxProviders))
+	}
+	text := fmt.Sprintf("there is no package %s", item)
+	if nearest := s.nearest(name); len(nearest) > 0 {
+		text += "; did you mean " + list(nearest, "or", maxNearest) + "?"
+	}
+	return text
+}
+
+// nearest returns the names that are most like a name, or failing that the
+// shortest that begin with it.
+func (s *search) nearest(name string) []string {
+	type neighbour struct {
+		name     string
+		distance int
+	}
+	var similar, longer []neighbour
+	limit := 1 + len(name)/4
+	params := levenshtein.NewParams().MaxCost(limit)
+	for i, p := range s.universe.packages {
+		if i > 0 && p.Name == s.universe.packages[i-1].Name {
+			continue
+		}
+		if difference := len(p.Name) - len(name); difference >= -limit && difference <= limit {
+			if d := levenshtein.Distance(name, p.Name, params); d <= limit {
+				similar = append(similar, neighbour{p.Name, d})
+			}
+		}
+		if strings.HasPrefix(p.Name, name+"-") {
+			longer = append(longer, neighbour{p.Name, len(p.Name)})
+		}
+	}
+	if len(similar) == 0 {
+		similar = longer
+	}
+	slices.SortFunc(similar, func(a, b neighbour) int {
+		return cmp.Or(cmp.Compare(a.distance, b.distance), strings.Compare(a.name, b.name))
+	})
+	var names []string
+	for _, n := range similar[:min(maxNearest, len(similar))] {
+		names = append(names, n.name)
+	}
+	return names
+}
+
+func (s *search) unknownVersion(item Item, name, arch string) string {
+	var versions []string
+	for _, p := range s.universe.named(name) {
+		if s.universe.archOf(p) == arch {
+			versions = append(versions, fmt.Sprintf("%s (repository %s)", p.Version, p.Repository))
+		}
+	}
+	return fmt.Sprintf("%s: there is no such version, only %s", item, list(versions, "and", maxProviders))
+}
+
+// list writes "a, b and c", and no more than limit of them.
+func list(items []string, conjunction string, limit int) string {
+	if rest := len(items) - limit; rest > 0 {
+		items = append(items[:limit:limit], fmt.Sprintf("%d more", rest))
+		conjunction = "and"
+	}
+	last := len(items) - 1
+	if last == 0 {
+		return items[0]
+	}
+	return strings.Join(items[:last], ", ") + " " + conjunction + " " + items[last]
+}
+
+// explain turns facts that contradict each other into sentences: as few facts
+// as possible, in the order in which one leads to the next, beginning with
+// what was asked for.
+func (s *search) explain(facts []*fact) []string {
+	facts = minimize(facts)
+	e := explanation{search: s, about: make(map[int][]*fact), told: make(map[int]bool)}
+	for _, f := range facts {
+		if f.kind != factAsked {
+			e.about[f.subject] = append(e.about[f.subject], f)
+		}
+	}
+	for _, f := range s.given {
+		if f.kind == factAsked && slices.Contains(facts, f) {
+			e.tell(f.subject, s.packages[f.subject].Name+origin(f.origin))
+		}
+	}
+	return e.sentences
+}
+
+// minimize leaves out facts as long as the rest is still contradictory.
+func minimize(facts []*fact) []*fact {
+	for i := 0; i < len(facts); {
+		rest := contradiction(slices.Delete(slices.Clone(facts), i, i+1))
+		if rest == nil {
+			i++ // cannot be left out
+			continue
+		}
+		// Everything before i is necessary, so it is part of the rest.
+		facts = slices.DeleteFunc(slices.Clone(facts), func(f *fact) bool { return !slices.Contains(rest, f) })
+	}
+	return facts
+}
+
+// An explanation is the sentences about a contradiction, as far as they are
+// written.
+type explanation struct {
+	search    *search
+	about     map[int][]*fact // by subject
+	told      map[int]bool    // subjects whose facts are part of the sentences
+	sentences []string
+}
+
+// tell writes the sentences about a package and what they lead to.
+func (e *explanation) tell(v int, name string) {
+	if e.told[v] {
+		return
+	}
+	e.told[v] = true
+	for _, f := range e.about[v] {
+		text, then := e.sentence(name, f)
+		e.sentences = append(e.sentences, text)
+		for _, t := range then {
+			e.tell(t, e.search.packages[t].Name)
+		}
+	}
+}
+
+// sentence writes what a fact says. Where that leads to one package of which
+// there is one thing to say, the sentence goes on with it. It returns the
+// packages that still have to be told about.
+func (e *explanation) sentence(subject string, f *fact) (text string, then []int) {
+	for {
+		text += subject + " " + e.predicate(f)
+		if len(f.targets) != 1 {
+			return text, f.targets
+		}
+		next := f.targets[0]
+		if e.told[next] || len(e.about[next]) != 1 {
+			return text, f.targets
+		}
+		e.told[next] = true
+		subject, f = ", which", e.about[next][0]
+	}
+}
+
+// predicate writes what a fact says without its subject.
+func (e *explanation) predicate(f *fact) string {
+	s := e.search
+	switch f.kind {
+	case factExcluded:
+		return "is excluded" + origin(f.origin)
+	case factNeeds:
+		text := "requires " + f.relation.String()
+		if len(f.targets) == 0 {
+			return text + "; " + s.whyNone(f.relation, s.packages[f.subject])
+		}
+		return text + e.providers(f)
+	case factArchitectures:
+		a, b := s.packages[f.subject], s.packages[f.other]
+		return fmt.Sprintf("for %s cannot be installed together with %s for %s", a.Arch, b.Name, b.Arch)
+	}
+	verb := "conflicts with"
+	if f.breaks {
+		verb = "breaks"
+	}
+	other, r := s.packages[f.other], f.relation[0]
+	switch {
+	case other.Name != r.Name:
+		return fmt.Sprintf("%s %s, which %s provides", verb, r, other.Name)
+	case r.Op != AnyVersion:
+		return fmt.Sprintf("%s %s, and %s is %s", verb, r, other.Name, other.Version)
+	default:
+		return fmt.Sprintf("%s %s", verb, r)
+	}
+}
+
+// providers names the packages that satisfy a dependency by providing it.
+func (e *explanation) providers(f *fact) string {
+	var names []string
+	for _, t := range f.targets {
+		name := e.search.packages[t].Name
+		if !slices.ContainsFunc(f.relation, func(r Relation) bool { return r.Name == name }) {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return " (provided by " + list(names, "and", maxProviders) + ")"
+}
+
+// whyNone says why nothing satisfies a dependency of a package.
+func (s *search) whyNone(relation Alternatives, p *Package) string {
+	var reasons []string
+	for _, r := range relation {
+		reasons = append(reasons, s.whyNot(r, p))
+	}
+	return list(reasons, "and", len(reasons))
+}
+
+func (s *search) whyNot(r Relation, p *Package) string {
+	arch := s.universe.archOf(p)
+	if r.Arch != "" && r.Arch != "any" && r.Arch != "native" {
+		arch = r.Arch
+	}
+	if c := s.candidate(r.Name, arch); c != nil {
+		if r.Op.Holds(c.Version, r.Version) { // so it is the architecture qualifier
+			return fmt.Sprintf("%s is not marked Multi-Arch: allowed", r.Name)
+		}
+		text := fmt.Sprintf("the newest %s is %s (repository %s)", r.Name, c.Version, c.Repository)
+		if c != s.universe.newest(r.Name, arch) {
+			text = fmt.Sprintf("%s=%s was asked for", r.Name, c.Version)
+		}
+		for _, other := range s.universe.named(r.Name) {
+			if s.universe.archOf(other) == arch && r.Op.Holds(other.Version, r.Version) {
+				return fmt.Sprintf("%s, and %s=%s (repository %s) was not asked for", text, r.Name, other.Version, other.Repository)
+			}
+		}
+		return text
+	}
+	if others := s.universe.named(r.Name); len(others) > 0 {
+		return fmt.Sprintf("%s exists only for architecture %s", r.Name, others[0].Arch)
+	}
+	var versions []string
+	for _, provided := range s.universe.providers[r.Name] {
+		versions = append(versions, strings.TrimSpace(provided.pkg.Name+" "+provided.version))
+	}
+	if len(versions) > 0 {
+		return fmt.Sprintf("%s is only provided by %s", r.Name, list(versions, "and", maxProviders))
+	}
+	return fmt.Sprintf("no repository has %s", r.Name)
+}
