@@ -1,13 +1,13 @@
 package stages
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -126,11 +126,7 @@ func (c *Cache) load(key store.Digest) (json.RawMessage, bool) {
 // missing returns nil when every object that value refers to is in the store, also
 // through trees and images, and else says which is not.
 func (c *Cache) missing(value json.RawMessage) error {
-	refs, err := references(value)
-	if err != nil {
-		return err
-	}
-	for _, d := range refs {
+	for _, d := range references(value) {
 		if err := c.missingBelow(d); err != nil {
 			return err
 		}
@@ -180,34 +176,25 @@ func (c *Cache) inner(d store.Digest) ([]store.Digest, error) {
 	return refs, nil
 }
 
-// references returns the digests among the strings of a JSON document.
-func references(value json.RawMessage) ([]store.Digest, error) {
-	var v any
-	if err := json.Unmarshal(value, &v); err != nil {
-		return nil, err
-	}
+// references returns the digests among the strings of a JSON document that
+// encoding/json wrote. It looks at the bytes alone: builds look at all their results
+// each time.
+func references(value json.RawMessage) []store.Digest {
+	const start = `"sha256:`
+	const size = len(start) + 2*len(store.Digest{}) + 1 // with the closing quote
 	var refs []store.Digest
-	var visit func(any)
-	visit = func(v any) {
-		switch v := v.(type) {
-		case string:
-			if strings.HasPrefix(v, "sha256:") {
-				if d, err := store.ParseDigest(v); err == nil {
-					refs = append(refs, d)
-				}
-			}
-		case []any:
-			for _, e := range v {
-				visit(e)
-			}
-		case map[string]any:
-			for _, e := range v {
-				visit(e)
-			}
+	for {
+		i := bytes.Index(value, []byte(start))
+		if i < 0 || len(value)-i < size {
+			return refs
 		}
+		value = value[i:]
+		// A quote within a string is escaped, so what is found is a whole string.
+		if d, err := store.ParseDigest(string(value[1 : size-1])); err == nil && value[size-1] == '"' {
+			refs = append(refs, d)
+		}
+		value = value[len(start):]
 	}
-	visit(v)
-	return refs, nil
 }
 
 // save writes a result.
@@ -297,6 +284,10 @@ func (c *Cache) memo(ctx context.Context, key store.Digest, stage string, run fu
 	p, err := json.Marshal(value)
 	if err != nil {
 		return nil, false, fmt.Errorf("stage %s: its result cannot be stored: %w", stage, err)
+	}
+	if err := c.missing(p); err != nil {
+		// It would never count as cached.
+		return nil, false, fmt.Errorf("stage %s: its result refers to what the store does not have: %w", stage, err)
 	}
 	if err := c.save(key, stage, p); err != nil {
 		return nil, false, &CacheError{c.Dir, err}

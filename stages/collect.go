@@ -85,8 +85,8 @@ const keepLast = 90 * 24 * time.Hour
 
 // Collect drops what was used least recently (results of stages, downloads and
 // sandbox roots alike) until the remaining entries and all they refer to take at
-// most maxSize bytes, and then every object that nothing refers to any more. On
-// disk the cache can be an eighth larger: packs of objects are rewritten only
+// most maxSize bytes, and then every object that nothing refers to any more.
+// Results that refer only to what others keep alive cost nothing and stay. On disk the cache can be an eighth larger: packs of objects are rewritten only
 // when that pays. removeRoot removes a directory below roots/, whose files may
 // belong to subordinate ids.
 //
@@ -101,26 +101,9 @@ func (c *Cache) Collect(ctx context.Context, maxSize int64, removeRoot func(ctx 
 		if err != nil {
 			return err
 		}
-		live := map[store.Digest]struct{}{}
-		kept := 0
-		for _, it := range items {
-			more := it.file
-			for d, size := range it.refs {
-				if _, ok := live[d]; !ok {
-					more += size
-				}
-			}
-			if s.Kept+more > maxSize {
-				break
-			}
-			s.Kept += more
-			for d := range it.refs {
-				live[d] = struct{}{}
-			}
-			kept++
-		}
+		live, dropped := s.choose(items, maxSize)
 		// What was used first goes first, should this be interrupted.
-		for _, it := range slices.Backward(items[kept:]) {
+		for _, it := range slices.Backward(dropped) {
 			if err := s.drop(ctx, it, removeRoot); err != nil {
 				return err
 			}
@@ -141,6 +124,33 @@ func (c *Cache) Collect(ctx context.Context, maxSize int64, removeRoot func(ctx 
 		return err
 	})
 	return s, err
+}
+
+// choose keeps of items, the last used first, as many as fit in maxSize bytes. It
+// returns the objects that stay and the items that do not.
+func (s *Summary) choose(items []item, maxSize int64) (live map[store.Digest]struct{}, dropped []item) {
+	live = map[store.Digest]struct{}{}
+	for _, it := range items {
+		more, refersOnlyToLive := it.file, len(it.refs) > 0
+		for d, size := range it.refs {
+			if _, ok := live[d]; !ok {
+				more += size
+				refersOnlyToLive = false
+			}
+		}
+		// After the first that does not fit, only those that cost nothing are kept:
+		// the result of unpacking a package is used once, but its files live on in
+		// results that are used daily.
+		if s.Kept+more > maxSize || len(dropped) > 0 && !refersOnlyToLive {
+			dropped = append(dropped, it)
+			continue
+		}
+		s.Kept += more
+		for d := range it.refs {
+			live[d] = struct{}{}
+		}
+	}
+	return live, dropped
 }
 
 // drop removes one entry and counts it.
@@ -259,11 +269,7 @@ func (c *Cache) resultItem(f fs.DirEntry, inner map[store.Digest][]store.Digest)
 		return it, err
 	}
 	it.Name = r.Stage
-	refs, err := references(r.Value)
-	if err != nil {
-		return it, err
-	}
-	for _, d := range refs {
+	for _, d := range references(r.Value) {
 		below, known := inner[d]
 		if !known {
 			if below, err = c.inner(d); err != nil {

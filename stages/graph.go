@@ -3,7 +3,6 @@ package stages
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -127,31 +126,39 @@ func AddChecked[T any](g *Graph, s Stage, valid func(T) bool, run func(context.C
 type keyedInput struct {
 	Name   string       `json:"name"`
 	Digest store.Digest `json:"digest"`
-	Text   string       `json:"text,omitempty"` // the value where it is short; not part of the key
+
+	// Not part of the key:
+	Text  string `json:"text,omitempty"`  // the value where it is short
+	Stage bool   `json:"stage,omitempty"` // it is the result of a stage that is needed
 }
 
 const shortInput = 120 // bytes of JSON that plan can show
 
 // inputs returns the node's inputs. Those of the stages it needs must be known.
 func (n *node) inputs() ([]keyedInput, error) {
-	var inputs []keyedInput
-	add := func(name string, value json.RawMessage) {
-		in := keyedInput{Name: name, Digest: store.Sum(value)}
-		if len(value) <= shortInput {
-			in.Text = string(value)
-		}
-		inputs = append(inputs, in)
+	inputs, err := n.declaredInputs()
+	if err != nil {
+		return nil, err
 	}
+	for _, need := range n.needs {
+		inputs = append(inputs, keyedInput{Name: need.stage.Name, Digest: store.Sum(need.value), Stage: true})
+	}
+	return inputs, nil
+}
+
+// declaredInputs returns the inputs that are no other stage's result.
+func (n *node) declaredInputs() ([]keyedInput, error) {
+	var inputs []keyedInput
 	for _, in := range n.stage.Inputs {
 		p, err := json.Marshal(in.Value)
 		if err != nil {
 			return nil, fmt.Errorf("stage %s, input %s: %w", n.stage.Name, in.Name, err)
 		}
-		add(in.Name, p)
-	}
-	for _, need := range n.needs {
-		add(need.stage.Name, need.value)
-		inputs[len(inputs)-1].Text = ""
+		k := keyedInput{Name: in.Name, Digest: store.Sum(p)}
+		if len(p) <= shortInput {
+			k.Text = string(p)
+		}
+		inputs = append(inputs, k)
 	}
 	return inputs, nil
 }
@@ -202,7 +209,8 @@ func (e *StageError) Unwrap() error { return e.Err }
 // Run runs the stages that targets need, independent ones in parallel, and returns
 // a record of each in the order of the graph. recipe is the recipe's path, under
 // which the inputs are remembered for Plan. The first failure cancels the others;
-// the error is then a *StageError, or the cause of ctx's end.
+// the error is then a *StageError, or the cause of ctx's end. Run may be called
+// once.
 func (g *Graph) Run(ctx context.Context, recipe string, sink Sink, targets ...Node) ([]Record, error) {
 	emit := serial(sink)
 	last := g.loadLast(recipe)
@@ -212,7 +220,7 @@ func (g *Graph) Run(ctx context.Context, recipe string, sink Sink, targets ...No
 	defer cancel(nil)
 
 	var wg sync.WaitGroup
-	var mu sync.Mutex // of last.Stages
+	var mu sync.Mutex // of last.next
 	for _, n := range g.nodes {
 		if !wanted[n] {
 			continue
@@ -236,7 +244,7 @@ func (g *Graph) Run(ctx context.Context, recipe string, sink Sink, targets ...No
 				return
 			}
 			mu.Lock()
-			last.next[n.stage.Name] = inputs
+			last.next[n.stage.Name] = lastStage{Key: n.record.Key, Inputs: inputs}
 			mu.Unlock()
 		})
 	}
@@ -270,15 +278,15 @@ func (g *Graph) runNode(ctx context.Context, n *node, emit Sink, last *lastBuild
 	value, cached, err := g.cache.memo(ctx, key, name, func(ctx context.Context) (any, error) {
 		ran = true
 		start = time.Now()
-		emit(Event{Kind: StageStarted, Stage: name, Text: last.reason(name, inputs)})
+		emit(Event{Kind: StageStarted, Stage: name, Text: g.reason(n, key, inputs, last)})
 		return n.run(ctx, &Run{Cache: g.cache, Stage: name, emit: emit})
 	}, n.valid)
 	if err == nil {
 		err = n.store(value)
 	}
 	if err != nil {
-		if cause := context.Cause(ctx); cause != nil && (errors.Is(err, context.Canceled) || errors.Is(err, cause)) {
-			return nil, cause // stopped because of something else
+		if cause := context.Cause(ctx); cause != nil {
+			return nil, cause // whatever it says, it was stopped because of something else
 		}
 		if ran {
 			emit(Event{Kind: StageFailed, Stage: name, Text: err.Error()})

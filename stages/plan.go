@@ -38,7 +38,11 @@ func (g *Graph) Plan(recipe string, targets ...Node) ([]PlannedStage, error) {
 		}
 		if len(waits) > 0 {
 			p.Reason = "after " + strings.Join(waits, ", ")
-			if own := last.changedOwn(n); own != "" {
+			own, err := last.changedOwn(n)
+			if err != nil {
+				return nil, err
+			}
+			if own != "" {
 				p.Reason = own + "; " + p.Reason
 			}
 			runs[n] = true
@@ -59,17 +63,23 @@ func (g *Graph) Plan(recipe string, targets ...Node) ([]PlannedStage, error) {
 				continue
 			}
 		}
-		p.Reason = last.reason(n.stage.Name, inputs)
+		p.Reason = g.reason(n, p.Key, inputs, last)
 		runs[n] = true
 		plan = append(plan, p)
 	}
 	return plan, nil
 }
 
-// lastBuild is the inputs that stages had in the last build of a recipe.
+// lastBuild is what stages had as inputs in the last build of a recipe.
 type lastBuild struct {
-	Stages map[string][]keyedInput `json:"stages"`
-	next   map[string][]keyedInput // of the build that is under way
+	Stages map[string]lastStage `json:"stages"`
+	next   map[string]lastStage // of the build that is under way
+}
+
+// lastStage is one stage of a lastBuild.
+type lastStage struct {
+	Key    store.Digest `json:"key"`
+	Inputs []keyedInput `json:"inputs"`
 }
 
 func (g *Graph) lastPath(recipe string) string {
@@ -79,7 +89,7 @@ func (g *Graph) lastPath(recipe string) string {
 // loadLast reads the record of recipe's last build. One that is not there or not
 // readable is empty: it only serves explanations.
 func (g *Graph) loadLast(recipe string) *lastBuild {
-	last := &lastBuild{next: map[string][]keyedInput{}}
+	last := &lastBuild{next: map[string]lastStage{}}
 	if p, err := os.ReadFile(g.lastPath(recipe)); err == nil {
 		if json.Unmarshal(p, last) != nil {
 			last.Stages = nil
@@ -91,13 +101,13 @@ func (g *Graph) loadLast(recipe string) *lastBuild {
 // saveLast records a build's inputs. Stages the build did not want keep their old
 // ones. It may fail without harm, as loadLast may.
 func (g *Graph) saveLast(recipe string, last *lastBuild) {
-	merged := map[string][]keyedInput{}
+	merged := map[string]lastStage{}
 	for _, n := range g.nodes {
 		name := n.stage.Name
-		if inputs, ok := last.next[name]; ok {
-			merged[name] = inputs
-		} else if inputs, ok := last.Stages[name]; ok {
-			merged[name] = inputs
+		if now, ok := last.next[name]; ok {
+			merged[name] = now
+		} else if before, ok := last.Stages[name]; ok {
+			merged[name] = before
 		}
 	}
 	if p, err := json.Marshal(lastBuild{Stages: merged}); err == nil {
@@ -105,54 +115,62 @@ func (g *Graph) saveLast(recipe string, last *lastBuild) {
 	}
 }
 
-// reason says why a stage with these inputs has no result.
-func (l *lastBuild) reason(stage string, inputs []keyedInput) string {
-	before, ok := l.Stages[stage]
-	if !ok {
-		return "not built before"
+// reason says why the stage n, with this key and these inputs, has no result that can
+// be used.
+func (g *Graph) reason(n *node, key store.Digest, inputs []keyedInput, last *lastBuild) string {
+	before, known := last.Stages[n.stage.Name]
+	if known {
+		if changes := changedInputs(before.Inputs, inputs); changes != "" {
+			return changes
+		}
+		if before.Key != key {
+			return "the code of this stage changed"
+		}
 	}
-	if changes := changedInputs(before, inputs); changes != "" {
-		return changes
+	if _, ok := g.cache.load(key); ok {
+		return "what it wrote outside of the cache is gone or changed"
 	}
-	return "its result is no longer there"
+	if known {
+		return "its result is no longer in the cache"
+	}
+	return "not built before"
 }
 
 // changedOwn says which of the node's declared inputs changed, for a node whose
 // needs are not known yet.
-func (l *lastBuild) changedOwn(n *node) string {
+func (l *lastBuild) changedOwn(n *node) (string, error) {
 	before, ok := l.Stages[n.stage.Name]
 	if !ok {
-		return "not built before"
+		return "not built before", nil
 	}
-	own := &node{stage: n.stage}
-	inputs, err := own.inputs()
+	inputs, err := n.declaredInputs()
 	if err != nil {
-		return ""
+		return "", err
 	}
-	needed := map[string]bool{}
-	for _, need := range n.needs {
-		needed[need.stage.Name] = true
-	}
-	var kept []keyedInput
-	for _, in := range before {
-		if !needed[in.Name] {
-			kept = append(kept, in)
+	var declared []keyedInput
+	for _, in := range before.Inputs {
+		if !in.Stage {
+			declared = append(declared, in)
 		}
 	}
-	return changedInputs(kept, inputs)
+	return changedInputs(declared, inputs), nil
 }
 
 // changedInputs names the inputs that differ, with their values where those are
 // short; "" when there is no difference.
 func changedInputs(before, after []keyedInput) string {
-	old := map[string]keyedInput{}
+	type id struct {
+		name  string
+		stage bool
+	}
+	old := map[id]keyedInput{}
 	for _, in := range before {
-		old[in.Name] = in
+		old[id{in.Name, in.Stage}] = in
 	}
 	var changes []string
 	for _, in := range after {
-		was, ok := old[in.Name]
-		delete(old, in.Name)
+		was, ok := old[id{in.Name, in.Stage}]
+		delete(old, id{in.Name, in.Stage})
 		switch {
 		case !ok:
 			changes = append(changes, in.Name+" is new")
@@ -164,7 +182,7 @@ func changedInputs(before, after []keyedInput) string {
 		}
 	}
 	for _, in := range before {
-		if _, gone := old[in.Name]; gone {
+		if _, gone := old[id{in.Name, in.Stage}]; gone {
 			changes = append(changes, in.Name+" is gone")
 		}
 	}
