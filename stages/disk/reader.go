@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"sort"
 	"sync/atomic"
 
@@ -32,6 +33,9 @@ func (r *Reader) Size() int64 { return r.image.Size }
 
 // Image is the image being read.
 func (r *Reader) Image() Image { return r.image }
+
+// Data is [Image.Data] of the image being read.
+func (r *Reader) Data() iter.Seq2[int64, int64] { return r.image.Data() }
 
 // Close ends the use of the Reader.
 func (r *Reader) Close() error { return nil }
