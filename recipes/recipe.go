@@ -10,7 +10,7 @@ import (
 // known to exist. Stages take values from it and never see HCL. Fields with `json:"-"` say where things lie on this
 // machine; everything else is the recipe's identity (see [Recipe.Digest]).
 type Recipe struct {
-	Path    string // file it was loaded from, as given to Load
+	Path    string `json:"-"` // file it was loaded from, as given to Load
 	Name    string // required; letters, digits, '.', '_' and '-', starting with a letter or digit
 	Version string // required; as Name, and '+' and '~'
 	Arch    string // required; canonical: "x86_64" or "aarch64"
@@ -41,8 +41,8 @@ type Rootfs struct {
 // Script is one program run inside the image while it is built; each is a cached stage of its own.
 type Script struct {
 	Name    string            // block label, unique
-	After   string            // stage or script it follows: a script's name or one of AnchorStages; default "customize"
-	Before  string            // stage or script it precedes: a script's name or "initramfs"; may be empty
+	After   string            // stage or script it follows: a script's name or one of AnchorStages; see ScriptOrder
+	Before  string            // stage or script it precedes: a script's name, "customize" or "initramfs"; may be empty
 	Run     string            `json:"-"` // absolute path of the script file; empty: written inline
 	Content []byte            // the program: inline text (run by /bin/sh -e) or the bytes of Run (run as it says itself)
 	Inline  bool              // Content was written inline
@@ -77,7 +77,7 @@ type User struct {
 	Group             string    // primary group, name or decimal id; empty: a group with the user's name
 	Groups            []string  // supplementary groups, which must exist
 	Home              string    // absolute; default "/home/NAME", for system users "/nonexistent"
-	Shell             string    // absolute; default "/bin/bash" (Debian's useradd would say /bin/sh), for system users "/usr/sbin/nologin"
+	Shell             string    // absolute; default "/bin/bash", for system users "/usr/sbin/nologin"
 	Comment           string    // GECOS; may be empty
 	System            bool      // id from the system range, no home directory made
 	SSHAuthorizedKeys []string  // lines of ~/.ssh/authorized_keys; may be empty
@@ -102,7 +102,7 @@ type Partition struct {
 	Filesystem   string    // one of Filesystems; empty: unformatted
 	Mount        string    // absolute mount point; empty: not mounted
 	MountOptions string    // fourth field of fstab; default "defaults"
-	TypeGUID     string    // upper case; from the role unless the recipe says otherwise
+	TypeGUID     string    // partition type, lower case; empty: that of the role
 	Range        hcl.Range `json:"-"`
 }
 
@@ -112,7 +112,7 @@ type Boot struct {
 	SecureBoot string   // "distro": the distribution's signed shim and GRUB; "off". Default "distro" with uefi where they exist
 	Console    []string // kernel consoles, the last one is /dev/console; default tty0 and the architecture's first serial port
 	Cmdline    []string // further kernel parameters; may be empty
-	Timeout    int      // seconds the menu shows, 0 to 3600; -1 waits for ever; default 1
+	Timeout    int      // seconds the menu shows, 0 to 3600; default 1
 	// PasswordPBKDF2 protects editing of the menu: a hash by grub-mkpasswd-pbkdf2. Empty: not protected.
 	PasswordPBKDF2 string
 }
@@ -155,11 +155,10 @@ const (
 	RoleRoot = "root" // root file system
 	RoleBoot = "boot" // extended boot loader partition, mounted at /boot
 	RoleData = "data" // anything else
-	RoleSwap = "swap" // swap space
 )
 
 // Roles lists every role.
-var Roles = []string{RoleESP, RoleBIOS, RoleRoot, RoleBoot, RoleData, RoleSwap}
+var Roles = []string{RoleESP, RoleBIOS, RoleRoot, RoleBoot, RoleData}
 
 // Filesystems lists what this version can write.
 var Filesystems = []string{"ext4", "vfat"}

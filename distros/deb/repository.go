@@ -55,16 +55,45 @@ type IndexFile struct {
 
 // LoadIndexes finds the repository among config.URIs, verifies its InRelease file
 // and reads the package indexes of all its components. URIs that cannot be
-// reached, have no such suite, or hold somebody else's (other signing keys,
-// Origin or Label) are passed over; a URI whose signature by a trusted key is
-// wrong or which has expired is an error, because something is amiss there.
+// reached, lack a file, or hold somebody else's repository (other signing keys,
+// suite, Origin or Label) are passed over; a URI whose signature by a trusted key
+// is wrong or which has expired is an error, because something is amiss there.
 func LoadIndexes(ctx context.Context, client *fetch.Client, config RepositoryConfig) (*RepositoryIndexes, error) {
-	r, err := findRelease(ctx, client, config)
-	if err != nil {
-		return nil, fmt.Errorf("repository %s: %w", config.Name, err)
+	if len(config.URIs) == 0 {
+		return nil, fmt.Errorf("repository %s has no URL", config.Name)
 	}
-	if r.Files, err = chooseIndexes(r.Release, config); err != nil {
-		return nil, fmt.Errorf("repository %s: %s: %w", config.Name, r.ReleaseURL, err)
+	var passedOver []error
+	for _, uri := range config.URIs {
+		r, err := loadIndexes(ctx, client, strings.TrimRight(uri, "/"), config)
+		if err == nil {
+			return r, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		passedOver = append(passedOver, err)
+		var wrong *wrongRepositoryError
+		var signature *SignatureError
+		var download *fetch.Error
+		var offline *fetch.OfflineError
+		switch {
+		case errors.As(err, &wrong), errors.As(err, &download), errors.As(err, &offline):
+		case errors.As(err, &signature) && signature.UnknownKeys:
+		default:
+			return nil, fmt.Errorf("repository %s: %w", config.Name, err)
+		}
+	}
+	return nil, fmt.Errorf("repository %s: %w", config.Name, errors.Join(passedOver...))
+}
+
+// loadIndexes does it for one URI.
+func loadIndexes(ctx context.Context, client *fetch.Client, uri string, config RepositoryConfig) (*RepositoryIndexes, error) {
+	r, err := fetchRelease(ctx, client, uri, config)
+	if err != nil {
+		return nil, err
+	}
+	if r.Files, err = chooseIndexes(r, config); err != nil {
+		return nil, err
 	}
 	r.Indexes = make([]*Index, len(r.Files))
 	group, ctx := errgroup.WithContext(ctx)
@@ -77,29 +106,10 @@ func LoadIndexes(ctx context.Context, client *fetch.Client, config RepositoryCon
 	return r, group.Wait()
 }
 
-// findRelease looks for the repository at one URI after the other.
-func findRelease(ctx context.Context, client *fetch.Client, config RepositoryConfig) (*RepositoryIndexes, error) {
-	if len(config.URIs) == 0 {
-		return nil, errors.New("it has no URL")
-	}
-	var passedOver []string
-	for _, uri := range config.URIs {
-		r, err := fetchRelease(ctx, client, strings.TrimRight(uri, "/"), config)
-		if err == nil {
-			return r, nil
-		}
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		var signature *SignatureError
-		var expired *ExpiredError
-		if errors.As(err, &expired) || errors.As(err, &signature) && !signature.UnknownKeys {
-			return nil, err
-		}
-		passedOver = append(passedOver, err.Error())
-	}
-	return nil, errors.New(strings.Join(passedOver, "\n"))
-}
+// A wrongRepositoryError says that a URI has something else than was wanted.
+type wrongRepositoryError struct{ msg string }
+
+func (e *wrongRepositoryError) Error() string { return e.msg }
 
 // fetchRelease fetches and verifies the InRelease file of the suite at one URI.
 func fetchRelease(ctx context.Context, client *fetch.Client, uri string, config RepositoryConfig) (*RepositoryIndexes, error) {
@@ -125,15 +135,17 @@ func fetchRelease(ctx context.Context, client *fetch.Client, uri string, config 
 
 // checkIdentity compares what the Release file says with what was wanted.
 func (r *RepositoryIndexes) checkIdentity(config RepositoryConfig) error {
+	wrong := func(format string, args ...any) error {
+		return &wrongRepositoryError{r.ReleaseURL + " " + fmt.Sprintf(format, args...)}
+	}
 	release := r.Release
 	if named := release.Suite + release.Codename; named != "" && release.Suite != config.Suite && release.Codename != config.Suite {
 		// Validly signed all the same: without this check a mirror could pass
 		// off an older release as this one.
-		return fmt.Errorf("%s is the Release file of suite %q (%s), not of %q", r.ReleaseURL, release.Suite, release.Codename, config.Suite)
+		return wrong("is the Release file of suite %q (%s), not of %q", release.Suite, release.Codename, config.Suite)
 	}
 	if config.Origin != "" && release.Origin != config.Origin || config.Label != "" && release.Label != config.Label {
-		return fmt.Errorf("%s is the repository of %q labelled %q, not of %q labelled %q",
-			r.ReleaseURL, release.Origin, release.Label, config.Origin, config.Label)
+		return wrong("is of the repository %q labelled %q, not %q labelled %q", release.Origin, release.Label, config.Origin, config.Label)
 	}
 	return nil
 }
@@ -143,7 +155,8 @@ func (r *RepositoryIndexes) checkIdentity(config RepositoryConfig) error {
 var indexSuffixes = []string{".xz", ".zst", ".gz", ".bz2", ""}
 
 // chooseIndexes picks a Packages file for every component.
-func chooseIndexes(release *Release, config RepositoryConfig) ([]IndexFile, error) {
+func chooseIndexes(r *RepositoryIndexes, config RepositoryConfig) ([]IndexFile, error) {
+	release := r.Release
 	arches := []string{config.Arch}
 	if release.SeparateAll {
 		arches = append(arches, independent)
@@ -153,8 +166,8 @@ func chooseIndexes(release *Release, config RepositoryConfig) ([]IndexFile, erro
 		for _, arch := range arches {
 			file, ok := chooseIndex(release, component+"/binary-"+arch+"/Packages")
 			if !ok {
-				return nil, fmt.Errorf("it lists no packages of component %q for architecture %q; it has the components %s and the architectures %s",
-					component, arch, strings.Join(release.Components, ", "), strings.Join(release.Architectures, ", "))
+				return nil, &wrongRepositoryError{fmt.Sprintf("%s lists no packages of component %q for architecture %q; it has the components %s and the architectures %s",
+					r.ReleaseURL, component, arch, strings.Join(release.Components, ", "), strings.Join(release.Architectures, ", "))}
 			}
 			files = append(files, file)
 		}
@@ -179,7 +192,7 @@ const maxIndexBytes = 2 << 30
 
 // load downloads and parses one Packages file.
 func (r *RepositoryIndexes) load(ctx context.Context, client *fetch.Client, config RepositoryConfig, file IndexFile) (*Index, error) {
-	fail := func(err error) error { return fmt.Errorf("repository %s: %s: %w", config.Name, file.Path, err) }
+	fail := func(err error) error { return fmt.Errorf("%s: %w", file.Path, err) }
 	base := r.URI + "/dists/" + config.Suite + "/"
 	urls := []string{base + file.Path}
 	if r.Release.AcquireByHash {

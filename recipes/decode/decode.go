@@ -403,6 +403,9 @@ func (b *Body) Single(kind string) *Block {
 	return found
 }
 
+// Ignore accepts blocks of a type which somebody else reads.
+func (b *Body) Ignore(kind string) { b.kinds = append(b.kinds, kind) }
+
 // Unsupported reports every block of a type the language has but this version does not implement.
 func (b *Body) Unsupported(kind, instead string) {
 	b.kinds = append(b.kinds, kind)

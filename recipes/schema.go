@@ -1,0 +1,285 @@
+package recipes
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/imagefactory/imagefactory/distros"
+	"github.com/imagefactory/imagefactory/recipes/decode"
+)
+
+var (
+	namePattern     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+	versionPattern  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+~-]*$`)
+	hostLabel       = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$`)
+	timezonePattern = regexp.MustCompile(`^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$`)
+	localePattern   = regexp.MustCompile(`^(C|POSIX|[a-z]{2,3}(_[A-Z]{2})?)(\.[A-Za-z0-9-]+)?(@[a-z]+)?$`)
+)
+
+// archNames maps every accepted spelling of an architecture to the canonical one.
+var archNames = map[string]string{"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
+
+// recipe reads everything but variables and locals.
+func (l *loader) recipe(b *decode.Body) *Recipe {
+	for _, kind := range []string{"variable", "locals"} {
+		b.Ignore(kind)
+	}
+	b.Has("include")
+	b.Unsupported("trim", "Remove the block; to leave packages out, use rootfs { exclude = […] }.")
+	b.Unsupported("container", "Remove the block; a script block with network = true can fetch images while the image is built.")
+
+	r := &Recipe{}
+	r.Name = l.matching(b, "name", namePattern, `name = "my-image"`, `Use letters, digits, ".", "_" and "-", starting with a letter or digit; it becomes part of file names.`)
+	r.Version = l.matching(b, "version", versionPattern, `version = "1.0.0"`, `Use letters, digits, ".", "_", "+", "~" and "-", starting with a letter or digit; it becomes part of file names.`)
+	r.Arch = l.arch(b)
+	r.Distro = l.distro(b, r.Arch)
+	arch, _ := r.Distro.Architecture(r.Arch)
+
+	r.Hostname = l.hostname(b, r.Name)
+	r.Timezone = l.shaped(b, "timezone", r.Distro.Timezone, timezonePattern, `It is a name in the time zone database, like "Etc/UTC" or "Asia/Shanghai".`)
+	r.Locale = l.shaped(b, "locale", r.Distro.Locale, localePattern, `It looks like "C.UTF-8" or "en_US.UTF-8".`)
+
+	r.Rootfs = l.rootfs(b, &r.Distro)
+	r.Files = l.fileBlocks(b)
+	r.Users = l.users(b)
+	r.Scripts = l.scripts(b)
+	r.Boot = l.boot(b, arch)
+	r.Disk = l.disk(b, r.Boot)
+	r.Outputs = l.outputs(b)
+	b.Close()
+	return r
+}
+
+// matching returns a required string of a pattern.
+func (l *loader) matching(b *decode.Body, name string, pattern *regexp.Regexp, example, rule string) string {
+	if !b.Require(name, example) {
+		return ""
+	}
+	t := b.Text(name)
+	if t.Range.Filename != "" && !pattern.MatchString(t.Value) {
+		l.errorf(t.Range, fmt.Sprintf("Invalid %s", name), "%q cannot be the %s of an image. %s", t.Value, name, rule)
+	}
+	return t.Value
+}
+
+// shaped returns an optional string of a pattern.
+func (l *loader) shaped(b *decode.Body, name, def string, pattern *regexp.Regexp, rule string) string {
+	t := b.Text(name)
+	if t.Range.Filename == "" {
+		return def
+	}
+	if !pattern.MatchString(t.Value) {
+		l.errorf(t.Range, fmt.Sprintf("Invalid %s", name), "%q is not a %s. %s", t.Value, name, rule)
+	}
+	return t.Value
+}
+
+func (l *loader) arch(b *decode.Body) string {
+	if !b.Require("arch", `arch = "x86_64"`) {
+		return ""
+	}
+	t := b.Text("arch")
+	canonical := archNames[t.Value]
+	if canonical == "" && t.Range.Filename != "" {
+		l.errorf(t.Range, "Unknown architecture", "There is no architecture %q. Write \"x86_64\" (or \"amd64\"), or \"aarch64\" (or \"arm64\").", t.Value)
+	}
+	return canonical
+}
+
+// distro finds the distribution: a block of the recipe, or a built-in one.
+func (l *loader) distro(b *decode.Body, arch string) distros.Distro {
+	blocks := map[string]*decode.Block{}
+	names := distros.Names()
+	for _, blk := range b.Labelled("distro", "name", false) {
+		blocks[blk.Label()] = blk
+		names = append(names, blk.Label())
+	}
+	if !b.Require("distro", fmt.Sprintf("distro = %q", distros.Names()[0])) {
+		return distros.Distro{}
+	}
+	t := b.Text("distro")
+	for name, blk := range blocks {
+		if name != t.Value && t.Range.Filename != "" {
+			l.errorf(blk.Range, "Unused distro block", "The recipe does not use this definition. Remove it, or write: distro = %q", name)
+		}
+	}
+	var d distros.Distro
+	if blk := blocks[t.Value]; blk != nil {
+		d = distros.Decoder{Files: l.files, Diags: &l.diags}.Decode(t.Value, blk.Parts)
+	} else if t.Range.Filename == "" {
+		return d
+	} else if known, err := distros.Load(t.Value); err == nil {
+		d = *known
+	} else {
+		l.errorf(t.Range, "Unknown distribution", "There is no distribution %q. %s A distro block of your own can define another.", t.Value, decode.DidYouMean(t.Value, names))
+		return d
+	}
+	if _, ok := d.Architecture(arch); !ok && arch != "" && len(d.Architectures) > 0 {
+		var have []string
+		for _, a := range d.Architectures {
+			have = append(have, a.Name)
+		}
+		l.errorf(b.Range("arch"), "Unsupported architecture", "Nothing is known of %s on %s. Known: %s. A distro block with inherits = %q can add an architecture.", d.Name, arch, decode.List(have), d.Name)
+	}
+	return d
+}
+
+func (l *loader) hostname(b *decode.Body, name string) string {
+	valid := func(s string) bool {
+		for _, label := range strings.Split(s, ".") {
+			if !hostLabel.MatchString(label) {
+				return false
+			}
+		}
+		return len(s) <= 64 // HOST_NAME_MAX of Linux; RFC 1123 allows 255
+	}
+	t := b.Text("hostname")
+	switch {
+	case t.Range.Filename == "" && valid(name):
+		return name
+	case t.Range.Filename == "":
+		return "localhost"
+	case !valid(t.Value):
+		l.errorf(t.Range, "Invalid hostname", "%q is not a host name (RFC 1123): up to 64 characters; labels of letters, digits and \"-\", not starting or ending with \"-\", separated by \".\".", t.Value)
+	}
+	return t.Value
+}
+
+// Package names: letters, digits and . + - of Debian Policy 5.6.1, an architecture qualifier behind a colon.
+var debPackage = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?$`)
+
+func (l *loader) rootfs(b *decode.Body, d *distros.Distro) Rootfs {
+	r := Rootfs{Installer: "native", Repositories: slices.Clone(d.Repositories)}
+	blk := b.Single("rootfs")
+	if blk == nil {
+		l.errorf(b.Header(), "Missing rootfs", "The recipe does not say which packages the image holds. Write: rootfs { packages = [\"systemd-sysv\"] }")
+		return r
+	}
+	s := decode.New("the rootfs block", &l.diags, blk.Parts...)
+	if t := s.Text("installer"); t.Value != "" && t.Value != "native" {
+		known := []string{"dnf", "yum", "apt", "archive", "image", "iso"}
+		if slices.Contains(known, t.Value) {
+			l.errorf(t.Range, "Not supported by this version", "The installer %q is not supported by this version of imagefactory. Supported: \"native\", which is also the default.", t.Value)
+		} else {
+			l.errorf(t.Range, "Unknown installer", "There is no installer %q. Supported by this version: \"native\", which is also the default.", t.Value)
+		}
+	}
+	s.Require("packages", `packages = ["systemd-sysv", "openssh-server"]`)
+	r.Packages = l.packages(s, "packages", d.Family)
+	r.Exclude = l.packages(s, "exclude", d.Family)
+	for _, t := range s.AllTexts("exclude") {
+		if slices.Contains(r.Packages, t.Value) {
+			l.errorf(t.Range, "Package wanted and excluded", "Package %q is also in packages. Remove it from one of the two lists.", t.Value)
+		}
+	}
+	r.Recommends = s.Bool("recommends", false)
+	for _, rb := range s.Labelled("repository", "name", false) {
+		base := distros.Repository{Name: rb.Label(), GPGCheck: true}
+		at := slices.IndexFunc(r.Repositories, func(have distros.Repository) bool { return have.Name == rb.Label() })
+		if at >= 0 {
+			base = r.Repositories[at]
+		}
+		repo := distros.Decoder{Files: l.files, Diags: &l.diags}.Repository(base, rb)
+		if !repo.GPGCheck {
+			l.diags = l.diags.Append(&hcl.Diagnostic{
+				Severity: hcl.DiagWarning, Summary: "Signatures are not verified", Subject: &rb.Range,
+				Detail: fmt.Sprintf("Whoever answers for repository %q decides what is in the image. Write gpg_key = \"keys/FILE\" instead of gpg_check = false.", rb.Label()),
+			})
+		}
+		if at >= 0 {
+			r.Repositories[at] = repo
+		} else {
+			r.Repositories = append(r.Repositories, repo)
+		}
+	}
+	s.Close()
+	return r
+}
+
+// packages reads a list of package names, joined over all files, without repetitions across files. A name twice in one
+// list is a slip of the pen worth telling.
+func (l *loader) packages(s *decode.Body, name, family string) []string {
+	var out []string
+	seen := map[string]hcl.Range{}
+	for _, t := range s.AllTexts(name) {
+		if first, twice := seen[t.Value]; twice {
+			if first.Filename == t.Range.Filename {
+				l.errorf(t.Range, "Duplicate package", "Package %q already stands at %s. Remove one of them.", t.Value, decode.Where(first))
+			}
+			continue
+		}
+		seen[t.Value] = t.Range
+		switch {
+		case family == "deb" && !debPackage.MatchString(t.Value):
+			hint := "Names have lower case letters, digits, \"+\", \"-\" and \".\"."
+			if base, _, found := strings.Cut(t.Value, "="); found && debPackage.MatchString(base) {
+				hint = fmt.Sprintf("Versions are pinned by the lock file, not here. Write: %q", base)
+			} else if fields := strings.Fields(t.Value); len(fields) > 1 {
+				hint = fmt.Sprintf("Every package is an element of its own. Write: %s", strings.ReplaceAll(fmt.Sprintf("%q", fields), `" "`, `", "`))
+			} else if lower := strings.ToLower(t.Value); debPackage.MatchString(lower) {
+				hint = fmt.Sprintf("Names are in lower case. Write: %q", lower)
+			}
+			l.errorf(t.Range, "Invalid package name", "%q is not the name of a package. %s", t.Value, hint)
+		default:
+			out = append(out, t.Value)
+		}
+	}
+	return out
+}
+
+// outputs reads the output blocks.
+func (l *loader) outputs(b *decode.Body) []Output {
+	var out []Output
+	blocks := b.Labelled("output", "type", false)
+	for _, blk := range blocks {
+		switch blk.Label() {
+		case "iso", "upgrade":
+			l.errorf(blk.Range, "Not supported by this version", "Output %q is not supported by this version of imagefactory. Supported: %s.", blk.Label(), decode.List(OutputTypes))
+			continue
+		case "raw", "qcow2":
+		default:
+			l.errorf(blk.Range, "Unknown output", "There is no output %q. %s", blk.Label(), decode.DidYouMean(blk.Label(), OutputTypes))
+			continue
+		}
+		s := decode.New(fmt.Sprintf("output %q", blk.Label()), &l.diags, blk.Parts...)
+		o := Output{Type: blk.Label(), Compression: "none"}
+		if o.Type == "qcow2" {
+			o.Compression, o.Level = l.compression(s)
+		}
+		s.Close()
+		out = append(out, o)
+	}
+	if len(blocks) == 0 {
+		l.errorf(b.Header(), "Missing output", "The recipe says of no file to write. Write: output \"qcow2\" {} or output \"raw\" {}")
+	}
+	return out
+}
+
+// Highest level of each compression; deflate's is zlib's, zstd's is that of the zstd command without --ultra.
+var compressionLevels = map[string]int64{"zstd": 19, "deflate": 9, "none": 0}
+
+func (l *loader) compression(s *decode.Body) (string, int) {
+	c := "zstd"
+	if t := s.Text("compression"); t.Range.Filename != "" {
+		c = t.Value
+		if _, ok := compressionLevels[c]; !ok {
+			known := make([]string, 0, len(compressionLevels))
+			for k := range compressionLevels {
+				known = append(known, k)
+			}
+			sort.Strings(known)
+			l.errorf(t.Range, "Unknown compression", "There is no compression %q for qcow2. %s", c, decode.DidYouMean(c, known))
+			c = "zstd"
+		}
+	}
+	if c == "none" && s.Has("level") {
+		l.errorf(s.Range("level"), "Level without compression", "Nothing is compressed, so there is no level. Remove one of the two attributes.")
+		return c, 0
+	}
+	return c, int(s.Int("level", 0, 1, max(1, compressionLevels[c])))
+}

@@ -1,0 +1,220 @@
+package recipes
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/imagefactory/imagefactory/distros"
+	"github.com/imagefactory/imagefactory/recipes/decode"
+)
+
+var envPattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+func (l *loader) scripts(b *decode.Body) []Script {
+	var out []Script
+	blocks := b.Labelled("script", "name", false)
+	var names []string
+	for _, blk := range blocks {
+		names = append(names, blk.Label())
+	}
+	for _, blk := range blocks {
+		s := decode.New(fmt.Sprintf("script %q", blk.Label()), &l.diags, blk.Parts...)
+		c := Script{Name: blk.Label(), Range: blk.Range, Network: s.Bool("network", false), Env: s.Map("env"), Inputs: l.inputs(s)}
+		if !namePattern.MatchString(c.Name) {
+			l.errorf(blk.Range, "Invalid name", "%q cannot be the name of a script. Use letters, digits, \".\", \"_\" and \"-\", starting with a letter or digit.", c.Name)
+		}
+		if slices.Contains(Stages, c.Name) {
+			l.errorf(blk.Range, "Name of a stage", "%q is the name of a stage of the build, so after and before would be ambiguous. Give the script another name.", c.Name)
+		}
+		for name := range c.Env {
+			if !envPattern.MatchString(name) {
+				l.errorf(s.Range("env"), "Invalid environment variable", "%q cannot be the name of an environment variable. Use letters, digits and \"_\".", name)
+			}
+		}
+		l.program(s, &c)
+		c.After = l.place(s, "after", names, AnchorStages)
+		c.Before = l.place(s, "before", names, []string{StageCustomize, StageInitramfs})
+		s.Close()
+		out = append(out, c)
+	}
+	if cycle := order(out).cycle; len(cycle) > 0 {
+		i := slices.IndexFunc(out, func(c Script) bool { return c.Name == cycle[0] })
+		l.errorf(out[i].Range, "Scripts wait for each other", "No order satisfies after and before: %s. Remove one of them.", strings.Join(cycle, " → "))
+	}
+	return out
+}
+
+// program reads inline or run.
+func (l *loader) program(s *decode.Body, c *Script) {
+	inline, run := s.Text("inline"), s.Text("run")
+	switch hasInline, hasRun := s.Has("inline"), s.Has("run"); {
+	case hasInline && hasRun:
+		l.errorf(s.Range("run"), "Two programs", "Script %q has both inline and run. Remove one of them, or make two scripts.", c.Name)
+	case !hasInline && !hasRun:
+		l.errorf(c.Range, "Missing program", "Script %q does nothing. Write inline = <<-SH … SH, or run = \"scripts/%s.sh\".", c.Name, c.Name)
+	case hasInline:
+		c.Inline, c.Content = true, []byte(inline.Value)
+		if inline.Range.Filename != "" && strings.TrimSpace(inline.Value) == "" {
+			l.errorf(inline.Range, "Missing program", "Script %q is empty.", c.Name)
+		}
+	case run.Range.Filename != "":
+		c.Run = l.abs(s.Dir("run"), run.Value)
+		content, err := l.read(c.Run)
+		if err != nil {
+			l.errorf(run.Range, "Cannot read script", "The script %q cannot be read: %s. Relative paths start from the directory of the file they are written in.", run.Value, distros.Reason(err))
+			return
+		}
+		c.Content = content
+		if !strings.HasPrefix(string(content), "#!") && !strings.HasPrefix(string(content), "\x7fELF") {
+			l.errorf(run.Range, "Script without interpreter", "The first line of %q must name its interpreter. Write: #!/bin/sh -e", run.Value)
+		}
+	}
+}
+
+// place reads after or before.
+func (l *loader) place(s *decode.Body, name string, scripts, stages []string) string {
+	t := s.Text(name)
+	if t.Range.Filename == "" || slices.Contains(scripts, t.Value) || slices.Contains(stages, t.Value) {
+		return t.Value
+	}
+	if slices.Contains(Stages, t.Value) {
+		l.errorf(t.Range, "No place for a script", "A script cannot run %s the stage %q. It can run %s %s, or another script.", name, t.Value, name, decode.Or(stages))
+		return ""
+	}
+	known := append(slices.Clone(stages), scripts...)
+	l.errorf(t.Range, "Unknown stage or script", "There is no stage or script %q. %s", t.Value, decode.DidYouMean(t.Value, known))
+	return ""
+}
+
+// ScriptOrder returns the scripts in the order they run: first those between the stages configure and customize, then
+// those between customize and initramfs. Scripts nothing orders run in order of definition.
+func (r *Recipe) ScriptOrder() (configured, customized []Script) {
+	o := order(r.Scripts)
+	return o.configured, o.customized
+}
+
+// ordered is the result of order: either a cycle of names, which begins and ends with the same script, or the two groups.
+type ordered struct {
+	cycle                  []string
+	configured, customized []Script
+}
+
+// order sorts scripts topologically. The stages are nodes of the same graph: configure before customize before
+// initramfs, every script between the first and the last. A script which only says before stands where its successor
+// stands, directly in front; one which says nothing follows customize.
+func order(scripts []Script) ordered {
+	byName := map[string]Script{}
+	for _, s := range scripts {
+		byName[s.Name] = s
+	}
+	predecessors := map[string][]string{StageCustomize: {StageConfigure}}
+	add := func(before, after string) { predecessors[after] = append(predecessors[after], before) }
+	for _, s := range scripts {
+		add(afterOf(s, byName, nil), s.Name)
+		switch s.Before {
+		case "", StageInitramfs:
+		default:
+			add(s.Name, s.Before)
+		}
+	}
+
+	var o ordered
+	done := map[string]int{StageConfigure: 2} // 1: on the path, 2: placed
+	late := false
+	var path []string
+	var visit func(name string) bool
+	visit = func(name string) bool {
+		switch done[name] {
+		case 2:
+			return true
+		case 1:
+			start := slices.Index(path, name)
+			o.cycle = append(slices.Clone(path[start:]), name)
+			return false
+		}
+		done[name] = 1
+		path = append(path, name)
+		for _, p := range predecessors[name] {
+			if !visit(p) {
+				return false
+			}
+		}
+		path = path[:len(path)-1]
+		done[name] = 2
+		switch {
+		case name == StageCustomize:
+			late = true
+		case late:
+			o.customized = append(o.customized, byName[name])
+		default:
+			o.configured = append(o.configured, byName[name])
+		}
+		return true
+	}
+	// Whatever does not need customize comes first, so that scripts after configure are not held up behind it.
+	for _, s := range scripts {
+		if !needs(predecessors, s.Name, StageCustomize, map[string]bool{}) && !visit(s.Name) {
+			return rotateToScript(o, byName)
+		}
+	}
+	for _, name := range append([]string{StageCustomize}, names(scripts)...) {
+		if !visit(name) {
+			return rotateToScript(o, byName)
+		}
+	}
+	return o
+}
+
+func names(scripts []Script) []string {
+	var out []string
+	for _, s := range scripts {
+		out = append(out, s.Name)
+	}
+	return out
+}
+
+// afterOf is the stage or script a script follows. seen guards against circles, which order reports.
+func afterOf(s Script, byName map[string]Script, seen []string) string {
+	switch {
+	case s.After == StageRootfs:
+		return StageConfigure
+	case s.After != "":
+		return s.After
+	case s.Before == StageCustomize:
+		return StageConfigure
+	case s.Before == "" || s.Before == StageInitramfs || slices.Contains(seen, s.Name):
+		return StageCustomize
+	}
+	return afterOf(byName[s.Before], byName, append(seen, s.Name))
+}
+
+func needs(predecessors map[string][]string, name, target string, seen map[string]bool) bool {
+	if name == target {
+		return true
+	}
+	if seen[name] {
+		return false
+	}
+	seen[name] = true
+	for _, p := range predecessors[name] {
+		if needs(predecessors, p, target, seen) {
+			return true
+		}
+	}
+	return false
+}
+
+// rotateToScript makes a cycle begin with a script, not with a stage, so that there is a place to point at.
+func rotateToScript(o ordered, byName map[string]Script) ordered {
+	ring := o.cycle[:len(o.cycle)-1]
+	for i, name := range ring {
+		if _, ok := byName[name]; ok {
+			ring = append(slices.Clone(ring[i:]), ring[:i]...)
+			break
+		}
+	}
+	slices.Reverse(ring[1:]) // followed predecessors: turn into the order of running
+	return ordered{cycle: append(ring, ring[0])}
+}
