@@ -53,6 +53,19 @@ type Request struct {
 // ErrNotFound says that the servers answered and do not have the file.
 var ErrNotFound = errors.New("not found")
 
+// OfflineError says that something is not in the cache and may not be fetched.
+type OfflineError struct {
+	Name string // what is missing
+	URL  string // where it would come from
+	Dir  string // the cache
+}
+
+// Error names all three, and says what to do.
+func (e *OfflineError) Error() string {
+	return fmt.Sprintf("%s is not in the download cache %s, and --offline forbids fetching it from %s: run once without --offline",
+		e.Name, e.Dir, e.URL)
+}
+
 // maxUnknownSize bounds downloads whose size is not known beforehand.
 const maxUnknownSize = 64 << 30
 
@@ -123,8 +136,7 @@ func (c *Client) Get(ctx context.Context, r Request) (string, error) {
 	}
 	urls := c.allowed(r.URLs)
 	if len(urls) == 0 {
-		return "", fmt.Errorf("%s (%s) is not in the download cache %s, and --offline forbids fetching it from %s: "+
-			"run once without --offline", r.Name, r.Digest, c.options.Dir, redacted(r.URLs[0]))
+		return "", &OfflineError{Name: fmt.Sprintf("%s (%s)", r.Name, r.Digest), URL: redacted(r.URLs[0]), Dir: c.options.Dir}
 	}
 	if err := c.slots.Acquire(ctx, 1); err != nil {
 		return "", err

@@ -58,8 +58,7 @@ func (c *Client) Fresh(ctx context.Context, rawURL string, accept func([]byte) e
 	}
 	if c.options.Offline {
 		if old == nil {
-			return nil, fmt.Errorf("%s has never been fetched into the download cache %s, and --offline forbids fetching it now: "+
-				"run once without --offline", u.Redacted(), c.options.Dir)
+			return nil, &OfflineError{Name: path.Base(u.Path), URL: u.Redacted(), Dir: c.options.Dir}
 		}
 		return old, accept(old)
 	}
