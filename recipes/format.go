@@ -1,0 +1,119 @@
+package recipes
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2/hclwrite"
+
+	"github.com/imagefactory/imagefactory/distros"
+)
+
+// Format returns the recipe source in canonical style: indentation and aligned "=". What it means does not change; text
+// that is no valid HCL is formatted as far as it goes.
+func Format(src []byte) []byte {
+	out := bytes.TrimSpace(hclwrite.Format(src))
+	if len(out) == 0 {
+		return nil
+	}
+	return append(out, '\n')
+}
+
+// Starter returns a commented recipe for an image of the distribution, which loads without problems and boots. The error
+// is a *distros.UnknownError.
+func Starter(name, distro string) ([]byte, error) {
+	d, err := distros.Load(distro)
+	if err != nil {
+		return nil, err
+	}
+	arch := d.Architectures[0]
+	var packages strings.Builder
+	for _, p := range append(append([]string{}, arch.Kernels...), d.Host...) {
+		fmt.Fprintf(&packages, "    %q,\n", p)
+	}
+	return Format([]byte(strings.NewReplacer(
+		"@NAME@", fmt.Sprintf("%q", name),
+		"@DISTRO@", fmt.Sprintf("%q", distro),
+		"@TITLE@", d.Title,
+		"@ARCH@", fmt.Sprintf("%q", arch.Name),
+		"@TIMEZONE@", fmt.Sprintf("%q", d.Timezone),
+		"@LOCALE@", fmt.Sprintf("%q", d.Locale),
+		"@PACKAGES@", packages.String(),
+	).Replace(starter))), nil
+}
+
+const starter = `# A minimal bootable host with @TITLE@.
+#
+#   imagefactory validate FILE    checks it
+#   imagefactory lock FILE        pins every package, so that the same recipe gives the same image
+#   imagefactory build FILE       writes out/NAME-VERSION-ARCH.qcow2 and .raw
+#   imagefactory boot             starts the newest image in QEMU
+
+name    = @NAME@
+version = var.version
+distro  = @DISTRO@
+arch    = @ARCH@
+
+hostname = @NAME@
+timezone = @TIMEZONE@
+locale   = @LOCALE@
+
+# Set with -var version=..., in a -var-file, or with IMAGEFACTORY_VAR_version.
+variable "version" {
+  default = "0.1.0"
+}
+
+# The password of "admin". Nobody can log in with it before you set one; make a hash with: openssl passwd -6
+variable "password_hash" {
+  default   = "*"
+  sensitive = true
+}
+
+rootfs {
+  packages = [
+@PACKAGES@  ]
+  # recommends = true                  # also what packages recommend
+  # exclude    = ["package"]           # never install these
+}
+
+user "admin" {
+  comment       = "Administrator"
+  password_hash = var.password_hash
+  # groups              = ["sudo"]
+  # ssh_authorized_keys = [file("id_ed25519.pub")]
+}
+
+# Every wired interface asks DHCP for its address.
+file "/etc/systemd/network/80-dhcp.network" {
+  content = <<-EOT
+    [Match]
+    Name=en* eth*
+
+    [Network]
+    DHCP=yes
+  EOT
+}
+
+# Scripts run inside the image while it is built, each cached as a stage of its own.
+script "services" {
+  inline = <<-SH
+    systemctl enable systemd-networkd
+  SH
+}
+
+disk {
+  layout = "single"                    # BIOS boot partition, ESP, ROOT; the root grows to the real disk on first boot
+  size   = "2GiB"
+
+  # partition "ESP" { size = "200MiB" }  # change a part of the layout
+}
+
+boot {
+  console = ["tty0", "ttyS0,115200n8"] # the last one is /dev/console
+  timeout = 1
+}
+
+output "qcow2" {}
+output "raw" {}
+`

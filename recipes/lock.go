@@ -1,0 +1,414 @@
+package recipes
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// LockVersion is the version of the lock file format this program reads and writes.
+const LockVersion = 1
+
+// LockPath is where the lock of a recipe file lies: beside it, with ".lock" appended.
+func LockPath(recipe string) string { return recipe + ".lock" }
+
+// Lock pins everything a build takes from repositories. The file format is described in the package documentation.
+type Lock struct {
+	Version      int                `json:"version"` // LockVersion
+	Distro       string             `json:"distro"`  // name of the distribution
+	Arch         string             `json:"arch"`    // canonical
+	Epoch        int64              `json:"epoch"`   // seconds since 1970: newest Date of the repositories; the image's timestamps
+	Request      Request            `json:"request"` // what the recipe asked for
+	Repositories []LockedRepository `json:"repositories"`
+	Packages     []LockedPackage    `json:"packages"` // of the image, sorted by name, architecture, version
+	Tools        []LockedPackage    `json:"tools"`    // of the tools tree and signed boot programs, sorted likewise
+}
+
+// LockedRepository is one suite of a repository as it was when the lock was made.
+type LockedRepository struct {
+	Name       string        `json:"name"` // the repository's name in the recipe or distribution
+	URL        string        `json:"url"`
+	Suite      string        `json:"suite"`
+	Components []string      `json:"components"`
+	Release    string        `json:"release"` // SHA-256 of the signed Release document, hex
+	Date       int64         `json:"date"`    // of the Release document, seconds since 1970
+	Indexes    []LockedIndex `json:"indexes"`
+}
+
+// LockedIndex is one package index of a suite.
+type LockedIndex struct {
+	Path   string `json:"path"` // below the suite's directory: "main/binary-amd64/Packages.xz"
+	SHA256 string `json:"sha256"`
+	Size   int64  `json:"size"` // bytes
+}
+
+// LockedPackage is one package file.
+type LockedPackage struct {
+	Name       string `json:"name"`
+	Version    string `json:"version"`
+	Arch       string `json:"arch"` // the package manager's name: "amd64", "all"
+	SHA256     string `json:"sha256"`
+	Size       int64  `json:"size"`       // bytes
+	Repository string `json:"repository"` // name of a locked repository
+	Filename   string `json:"filename"`   // below the repository's URL
+}
+
+// Request is what of a recipe decides which packages a build takes. It is kept in the lock, so that a lock which no
+// longer fits can be recognized and what changed be named.
+type Request struct {
+	Distro       string            `json:"distro"`
+	Arch         string            `json:"arch"`
+	Repositories []RepositoryAsked `json:"repositories"`
+	Packages     []string          `json:"packages"` // sorted
+	Tools        []string          `json:"tools"`    // sorted; tools and signed boot programs
+	Exclude      []string          `json:"exclude"`  // sorted
+	Priorities   []string          `json:"priorities"`
+	Essential    bool              `json:"essential"`
+	Recommends   bool              `json:"recommends"`
+}
+
+// RepositoryAsked is a repository as the recipe means it. The URL is empty where the build host's apt configuration may
+// supply a mirror: another mirror of the same archive does not make a lock stale.
+type RepositoryAsked struct {
+	Name       string   `json:"name"`
+	URL        string   `json:"url,omitempty"`
+	Suites     []string `json:"suites"`
+	Components []string `json:"components"`
+	Key        string   `json:"key,omitempty"` // digest of the key the recipe names
+	GPGCheck   bool     `json:"gpg_check"`
+}
+
+// Request returns what the recipe asks of repositories.
+func (r *Recipe) Request() Request {
+	q := Request{
+		Distro:     r.Distro.Name,
+		Arch:       r.Arch,
+		Packages:   sorted(r.ImagePackages()),
+		Tools:      sorted(append(r.ToolPackages(), r.SignedPackages()...)),
+		Exclude:    sorted(r.Rootfs.Exclude),
+		Priorities: sorted(r.Distro.Base.Priorities),
+		Essential:  r.Distro.Base.Essential,
+		Recommends: r.Rootfs.Recommends,
+	}
+	for _, repo := range r.Rootfs.Repositories {
+		asked := RepositoryAsked{Name: repo.Name, Suites: repo.Suites, Components: repo.Components, Key: repo.KeyDigest, GPGCheck: repo.GPGCheck}
+		if repo.AptOrigin == "" {
+			asked.URL = repo.URL
+		}
+		q.Repositories = append(q.Repositories, asked)
+	}
+	return q
+}
+
+// sorted returns a sorted copy which is never nil, so that JSON has [] and not null.
+func sorted(list []string) []string {
+	out := append([]string{}, list...)
+	sort.Strings(out)
+	return out
+}
+
+// Difference names the first thing in which the request differs from the one a lock was made for, as the end of a
+// sentence: `packages: "curl" was added`. It is empty when the lock fits.
+func (q Request) Difference(locked Request) string {
+	for _, f := range []struct{ name, now, then string }{
+		{"distro", q.Distro, locked.Distro}, {"arch", q.Arch, locked.Arch},
+		{"recommends", fmt.Sprint(q.Recommends), fmt.Sprint(locked.Recommends)},
+		{"essential", fmt.Sprint(q.Essential), fmt.Sprint(locked.Essential)},
+	} {
+		if f.now != f.then {
+			return fmt.Sprintf("%s: %s became %s", f.name, f.then, f.now)
+		}
+	}
+	for _, f := range []struct {
+		name      string
+		now, then []string
+	}{
+		{"packages", q.Packages, locked.Packages}, {"exclude", q.Exclude, locked.Exclude},
+		{"tools", q.Tools, locked.Tools}, {"priorities", q.Priorities, locked.Priorities},
+		{"repositories", repositoryNames(q), repositoryNames(locked)},
+	} {
+		if d := listDifference(f.now, f.then); d != "" {
+			return f.name + ": " + d
+		}
+	}
+	for i, now := range q.Repositories { // names and their order are the same
+		then := locked.Repositories[i]
+		for _, f := range []struct{ name, now, then string }{
+			{"url", now.URL, then.URL}, {"gpg_key", now.Key, then.Key}, {"gpg_check", fmt.Sprint(now.GPGCheck), fmt.Sprint(then.GPGCheck)},
+		} {
+			if f.now != f.then {
+				return fmt.Sprintf("repository %q: %s changed", now.Name, f.name)
+			}
+		}
+		if d := listDifference(now.Suites, then.Suites); d != "" {
+			return fmt.Sprintf("repository %q: suites: %s", now.Name, d)
+		}
+		if d := listDifference(now.Components, then.Components); d != "" {
+			return fmt.Sprintf("repository %q: components: %s", now.Name, d)
+		}
+	}
+	return ""
+}
+
+func repositoryNames(q Request) []string {
+	var out []string
+	for _, r := range q.Repositories {
+		out = append(out, r.Name)
+	}
+	return out
+}
+
+func listDifference(now, then []string) string {
+	for _, s := range now {
+		if !slices.Contains(then, s) {
+			return fmt.Sprintf("%q was added", s)
+		}
+	}
+	for _, s := range then {
+		if !slices.Contains(now, s) {
+			return fmt.Sprintf("%q was removed", s)
+		}
+	}
+	if !slices.Equal(now, then) {
+		return "the order changed"
+	}
+	return ""
+}
+
+// LockError says what is wrong with a lock file. Its exit status is 2.
+type LockError struct {
+	Path string
+	Line int    // 0: not known
+	Text string // a sentence without the place
+}
+
+func (e *LockError) Error() string {
+	place := e.Path
+	if e.Line > 0 {
+		place = fmt.Sprintf("%s:%d", e.Path, e.Line)
+	}
+	return fmt.Sprintf("%s: %s; run imagefactory lock to make it anew", place, e.Text)
+}
+
+// ExitStatus tells the command that its input is wrong.
+func (e *LockError) ExitStatus() int { return 2 }
+
+// ReadLock reads and checks a lock file. A missing file is fs.ErrNotExist, a wrong one a *LockError.
+func ReadLock(path string) (*Lock, error) {
+	src, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("lock file: %w", err)
+	}
+	return ParseLock(path, src)
+}
+
+// ParseLock checks the contents of a lock file; path is for messages. Errors are a *LockError.
+func ParseLock(path string, src []byte) (*Lock, error) {
+	fail := func(offset int64, format string, args ...any) (*Lock, error) {
+		line := 0
+		if offset >= 0 {
+			line = 1 + bytes.Count(src[:min(int(offset), len(src))], []byte("\n"))
+		}
+		return nil, &LockError{Path: path, Line: line, Text: fmt.Sprintf(format, args...)}
+	}
+	// The version first: another one has other fields.
+	var version struct {
+		Version *int `json:"version"`
+	}
+	if err := json.Unmarshal(src, &version); err == nil && version.Version != nil && *version.Version != LockVersion {
+		return fail(-1, "it has version %d, this imagefactory reads version %d", *version.Version, LockVersion)
+	}
+	dec := json.NewDecoder(bytes.NewReader(src))
+	dec.DisallowUnknownFields()
+	var l Lock
+	if err := dec.Decode(&l); err != nil {
+		var syntax *json.SyntaxError
+		var typ *json.UnmarshalTypeError
+		switch {
+		case errors.As(err, &syntax):
+			return fail(syntax.Offset, "it is not valid JSON: %s", strings.TrimPrefix(err.Error(), "json: "))
+		case errors.As(err, &typ):
+			return fail(typ.Offset, "the field %s cannot be a %s", typ.Field, typ.Value)
+		case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+			return fail(int64(len(src)), "it ends too early")
+		}
+		return fail(dec.InputOffset(), "%s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return fail(dec.InputOffset(), "there is something behind the end of it")
+	}
+	if err := l.check(); err != nil {
+		return fail(-1, "%s", err)
+	}
+	return &l, nil
+}
+
+// check validates everything a later stage relies on. Errors name the field.
+func (l *Lock) check() error {
+	if l.Version != LockVersion {
+		return fmt.Errorf("the field version is missing")
+	}
+	for _, f := range []struct{ name, value string }{{"distro", l.Distro}, {"arch", l.Arch}} {
+		if f.value == "" {
+			return fmt.Errorf("the field %s is missing", f.name)
+		}
+	}
+	if l.Epoch <= 0 {
+		return fmt.Errorf("the field epoch must be a time after 1970")
+	}
+	known := map[string]bool{}
+	for i, r := range l.Repositories {
+		field := fmt.Sprintf("repositories[%d]", i)
+		known[r.Name] = true
+		switch {
+		case r.Name == "" || r.URL == "" || r.Suite == "":
+			return fmt.Errorf("%s needs name, url and suite", field)
+		case !isSHA256(r.Release):
+			return fmt.Errorf("%s.release is not a SHA-256 in hexadecimal", field)
+		}
+		for j, x := range r.Indexes {
+			if !isSHA256(x.SHA256) || x.Size < 0 || !isBelow(x.Path) {
+				return fmt.Errorf("%s.indexes[%d] needs a path, a size and a SHA-256 in hexadecimal", field, j)
+			}
+		}
+	}
+	if len(l.Packages) == 0 {
+		return fmt.Errorf("the field packages is empty")
+	}
+	if err := checkPackages("packages", l.Packages, known); err != nil {
+		return err
+	}
+	return checkPackages("tools", l.Tools, known)
+}
+
+func checkPackages(list string, packages []LockedPackage, repositories map[string]bool) error {
+	for i, p := range packages {
+		field := fmt.Sprintf("%s[%d]", list, i)
+		switch {
+		case p.Name == "" || p.Version == "" || p.Arch == "":
+			return fmt.Errorf("%s needs name, version and arch", field)
+		case !isSHA256(p.SHA256):
+			return fmt.Errorf("%s (%s): sha256 is not a SHA-256 in hexadecimal", field, p.Name)
+		case p.Size <= 0:
+			return fmt.Errorf("%s (%s): size must be positive", field, p.Name)
+		case !repositories[p.Repository]:
+			return fmt.Errorf("%s (%s): there is no repository %q in the lock", field, p.Name, p.Repository)
+		case !isBelow(p.Filename):
+			return fmt.Errorf("%s (%s): filename must be a relative path without \"..\"", field, p.Name)
+		case i > 0 && comparePackages(packages[i-1], p) >= 0:
+			return fmt.Errorf("%s (%s) is a duplicate or out of order", field, p.Name)
+		}
+	}
+	return nil
+}
+
+func isSHA256(s string) bool {
+	p, err := hex.DecodeString(s)
+	return err == nil && len(p) == 32 && s == strings.ToLower(s)
+}
+
+// isBelow reports whether a path stays below the directory or URL it is joined to.
+func isBelow(p string) bool { return fs.ValidPath(p) && p != "." && path.Clean(p) == p }
+
+func comparePackages(a, b LockedPackage) int {
+	if c := strings.Compare(a.Name, b.Name); c != 0 {
+		return c
+	}
+	if c := strings.Compare(a.Arch, b.Arch); c != 0 {
+		return c
+	}
+	return strings.Compare(a.Version, b.Version)
+}
+
+// Encode returns the lock as a file: sorted, with one package or index per line, so that a change of one package is a
+// change of one line.
+func (l *Lock) Encode() []byte {
+	c := *l
+	c.Version = LockVersion
+	c.Packages = sortedPackages(l.Packages)
+	c.Tools = sortedPackages(l.Tools)
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "{\n  \"version\": %s,\n  \"distro\": %s,\n  \"arch\": %s,\n  \"epoch\": %s,\n", compact(c.Version), compact(c.Distro), compact(c.Arch), compact(c.Epoch))
+	fmt.Fprintf(&b, "  \"request\": %s,\n", indented(c.Request, "  "))
+	repositories := c.Repositories
+	if repositories == nil {
+		repositories = []LockedRepository{}
+	}
+	fmt.Fprintf(&b, "  \"repositories\": %s,\n", indented(repositories, "  "))
+	writeLines(&b, "packages", c.Packages)
+	b.WriteString(",\n")
+	writeLines(&b, "tools", c.Tools)
+	b.WriteString("\n}\n")
+	return b.Bytes()
+}
+
+func sortedPackages(list []LockedPackage) []LockedPackage {
+	out := slices.Clone(list)
+	slices.SortFunc(out, comparePackages)
+	return out
+}
+
+func writeLines(b *bytes.Buffer, name string, packages []LockedPackage) {
+	fmt.Fprintf(b, "  %q: [", name)
+	for i, p := range packages {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(b, "\n    %s", compact(p))
+	}
+	if len(packages) > 0 {
+		b.WriteString("\n  ")
+	}
+	b.WriteByte(']')
+}
+
+func compact(v any) string {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		panic(err) // only plain structs of strings and numbers come here
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+func indented(v any, prefix string) string {
+	var b bytes.Buffer
+	if err := json.Indent(&b, []byte(compact(v)), prefix, "  "); err != nil {
+		panic(err) // compact made it
+	}
+	return b.String()
+}
+
+// Write replaces the lock file at path, all of it or nothing.
+func (l *Lock) Write(path string) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return fmt.Errorf("write lock file %s: %w", path, err)
+	}
+	defer os.Remove(f.Name()) // after the rename there is nothing to remove
+	_, err = f.Write(l.Encode())
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("write lock file %s: %w", path, err)
+	}
+	return nil
+}
