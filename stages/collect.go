@@ -357,9 +357,10 @@ func (c *Cache) rootItems(ctx context.Context) ([]item, error) {
 			if st, ok := info.Sys().(*syscall.Stat_t); ok {
 				it.file += st.Blocks * 512
 			}
-			// The files of the tree have its times; the directory itself and what
-			// the sandbox keeps beside the tree have those of the last use.
-			if depth := strings.Count(strings.TrimPrefix(path, it.path), "/"); depth <= 1 && info.ModTime().After(it.Used) {
+			// The files of the tree have its times; the directory itself and the files
+			// which the sandbox keeps beside the tree have those of the last use.
+			beside := info.Mode().IsRegular() && filepath.Dir(path) == it.path
+			if (path == it.path || beside) && info.ModTime().After(it.Used) {
 				it.Used = info.ModTime()
 			}
 			return nil

@@ -43,9 +43,9 @@ type Event struct {
 // Sink takes events, one at a time. It must not block for long: the build waits.
 type Sink func(Event)
 
-// serial returns a sink that stamps events and passes them to sink one at a time.
+// Serial returns a sink that stamps events and passes them to sink one at a time.
 // A nil sink drops them.
-func serial(sink Sink) Sink {
+func Serial(sink Sink) Sink {
 	if sink == nil {
 		return func(Event) {}
 	}

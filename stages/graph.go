@@ -212,7 +212,7 @@ func (e *StageError) Unwrap() error { return e.Err }
 // the error is then a *StageError, or the cause of ctx's end. Run may be called
 // once.
 func (g *Graph) Run(ctx context.Context, recipe string, sink Sink, targets ...Node) ([]Record, error) {
-	emit := serial(sink)
+	emit := Serial(sink)
 	last := g.loadLast(recipe)
 	wanted := g.wanted(targets)
 	parent := ctx
