@@ -24,9 +24,12 @@ func (s *server) capture(ctx context.Context, stats *Stats) (*tree.Tree, error) 
 		return nil, err
 	}
 	defer c.close()
-	disk, err := scan(c)
+	disk, tooDeep, err := scan(c)
 	if err != nil {
 		return nil, err
+	}
+	if tooDeep != "" {
+		return nil, fmt.Errorf("directories are nested more than %d deep: /%.200s…", maxDepth, tooDeep)
 	}
 	batch, err := s.st.NewBatch()
 	if err != nil {

@@ -43,12 +43,17 @@ func (s *server) checkout(ctx context.Context, want *tree.Tree, stats *Stats) er
 		return err
 	}
 	s.hidden = hiddenPaths{}
+	for _, e := range want.Entries() {
+		if strings.Count(e.Path, "/") >= maxDepth {
+			return fmt.Errorf("directories are nested more than %d deep: /%.200s…", maxDepth, e.Path)
+		}
+	}
 	c, err := newCursor(s.root)
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	disk, err := scan(c)
+	disk, _, err := scan(c)
 	if err != nil {
 		return err
 	}
@@ -213,6 +218,14 @@ func (j *checkout) touch(path string) { j.touched[tree.Parent(path)] = true }
 
 // remove removes what is doomed.
 func (j *checkout) remove(ctx context.Context, c *cursor) error {
+	if len(j.doomed) == 0 {
+		return nil
+	}
+	r, err := newRemover(j.Dir)
+	if err != nil {
+		return err
+	}
+	defer r.close()
 	for _, path := range j.doomed {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -221,7 +234,7 @@ func (j *checkout) remove(ctx context.Context, c *cursor) error {
 		if err != nil {
 			return err
 		}
-		if err := removeTree(dir, name); err != nil {
+		if err := r.remove(dir, name); err != nil {
 			return pathError("remove", path, err)
 		}
 		j.touch(path)

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -130,9 +132,14 @@ type found struct {
 	stat
 }
 
-// scan lists a root's directory in the order of trees.
-func scan(c *cursor) ([]found, error) {
-	var all []found
+// maxDepth is how deep directories may be nested. Commands can make deeper ones,
+// but no path of that length can be used; and every level costs descriptors, of
+// which some hosts give a process no more than 4096.
+const maxDepth = 1000
+
+// scan lists a root's directory in the order of trees. It does not look into
+// directories that are nested too deeply, and returns the first of them.
+func scan(c *cursor) (all []found, tooDeep string, err error) {
 	add := func(dir int, name, path string) error {
 		f := found{path: path}
 		var err error
@@ -144,13 +151,19 @@ func scan(c *cursor) ([]found, error) {
 	}
 	root, err := c.dir(tree.Root)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if err := add(root, ".", tree.Root); err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	var walk func(dir string) error
-	walk = func(dir string) error {
+	var walk func(dir string, depth int) error
+	walk = func(dir string, depth int) error {
+		if depth > maxDepth {
+			if tooDeep == "" {
+				tooDeep = dir
+			}
+			return nil
+		}
 		fd, err := c.dir(dir)
 		if err != nil {
 			return err
@@ -168,14 +181,14 @@ func scan(c *cursor) ([]found, error) {
 				return err
 			}
 			if all[len(all)-1].Mode&unix.S_IFMT == unix.S_IFDIR {
-				if err := walk(path); err != nil {
+				if err := walk(path, depth+1); err != nil {
 					return err
 				}
 			}
 		}
 		return nil
 	}
-	return all, walk(tree.Root)
+	return all, tooDeep, walk(tree.Root, 0)
 }
 
 // readNames returns the sorted names in the directory fd, which it leaves open.
@@ -192,8 +205,63 @@ func readNames(fd int) ([]string, error) {
 	return names, err
 }
 
-// removeTree removes name in dir and all below it.
-func removeTree(dir int, name string) error {
+// remover removes trees of any depth. What is deeper than it can hold open goes to
+// a directory of its own first, and is removed from there.
+type remover struct {
+	trash int // descriptor of that directory
+	moved int // number of trees that were put there
+}
+
+// trashName is the name of that directory beside the root.
+const trashName = "trash"
+
+// newRemover makes the trash directory in dir.
+func newRemover(dir string) (*remover, error) {
+	path := filepath.Join(dir, trashName)
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, fmt.Errorf("the scratch directory cannot be written: %w", err)
+	}
+	fd, err := openat(unix.AT_FDCWD, path, unix.O_DIRECTORY|unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	r := &remover{trash: fd}
+	if err := r.empty(); err != nil { // of one that was killed
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *remover) close() { unix.Close(r.trash) }
+
+// remove removes name in dir and all below it.
+func (r *remover) remove(dir int, name string) error {
+	before := r.moved
+	err := r.tree(dir, name, 0)
+	if err == nil && r.moved > before {
+		err = r.empty()
+	}
+	return err
+}
+
+// empty removes what is in the trash directory. Doing so may put more there.
+func (r *remover) empty() error {
+	for {
+		names, err := readNames(r.trash)
+		if err != nil || len(names) == 0 {
+			return err
+		}
+		for _, name := range names {
+			if err := r.tree(r.trash, name, 0); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// tree removes name in dir, moving aside what lies deeper than maxDepth.
+func (r *remover) tree(dir int, name string, depth int) error {
 	err := unix.Unlinkat(dir, name, 0)
 	if err == nil || errors.Is(err, unix.ENOENT) {
 		return nil
@@ -206,12 +274,16 @@ func removeTree(dir int, name string) error {
 		return err
 	}
 	defer unix.Close(fd)
+	if depth == maxDepth {
+		r.moved++
+		return unix.Renameat(dir, name, r.trash, strconv.Itoa(r.moved))
+	}
 	names, err := readNames(fd)
 	if err != nil {
 		return err
 	}
 	for _, n := range names {
-		if err := removeTree(fd, n); err != nil {
+		if err := r.tree(fd, n, depth+1); err != nil {
 			return fmt.Errorf("%s: %w", n, err)
 		}
 	}
@@ -223,5 +295,10 @@ func (s *server) removeRoot() error {
 	if err := s.dropIndex(); err != nil {
 		return err
 	}
-	return removeTree(unix.AT_FDCWD, s.root)
+	r, err := newRemover(s.Dir)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	return r.remove(unix.AT_FDCWD, s.root)
 }

@@ -115,7 +115,12 @@ func serve() error {
 			var q request
 			files, err := ch.receive(&q)
 			if err != nil {
-				os.Exit(0) // the caller closed the socket; what we started dies with us
+				// The caller closed the socket or is dead. What we started dies with us,
+				// in Plain mode not by itself.
+				if s.Mode == Plain {
+					die(killOrphans())
+				}
+				os.Exit(0)
 			}
 			if q.Op == opCancel {
 				cancel()
@@ -176,6 +181,11 @@ func (s *server) prepare(r *response) error {
 	}
 	if (s.Mode == Range || s.Mode == Single) && !canMount() {
 		return noNamespaces(errors.New("it has no capabilities in its own namespace"))
+	}
+	if s.Mode == Plain {
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+			return fmt.Errorf("adopt orphaned processes: %w", err)
+		}
 	}
 	r.Mode = s.Mode
 	s.Identity = string(s.Mode) + " " + s.Identity

@@ -2,9 +2,12 @@ package sandbox
 
 import (
 	"bytes"
+	"debug/elf"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,7 +43,8 @@ type fixture struct {
 	*testing.T
 	st   *store.Store
 	root *Root
-	tool tree.Entry // the test binary
+	// tools are the test binary as /bin/tool and the libraries it needs.
+	tools []tree.Entry
 }
 
 // modes are the modes that can be tried as the user who runs the test.
@@ -79,24 +83,75 @@ func newFixture(t *testing.T, m Mode) *fixture {
 		t.Fatalf("mode %s instead of %s", root.Mode(), m)
 	}
 	f := &fixture{T: t, st: st, root: root}
-	exe, err := os.Open("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer exe.Close()
 	b, err := st.NewBatch()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer b.Abort()
-	f.tool = tree.Entry{Path: "bin/tool", Type: tree.Regular, Mode: 0o755}
-	if f.tool.Digest, f.tool.Size, err = b.Add(exe); err != nil {
-		t.Fatal(err)
+	add := func(source, path string) {
+		in, err := os.Open(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer in.Close()
+		e := tree.Entry{Path: path, Type: tree.Regular, Mode: 0o755}
+		if e.Digest, e.Size, err = b.Add(in); err != nil {
+			t.Fatal(err)
+		}
+		f.tools = append(f.tools, e)
+	}
+	add("/proc/self/exe", "bin/tool")
+	for _, lib := range libraries(t, "/proc/self/exe", map[string]bool{}) {
+		add(lib, strings.TrimPrefix(lib, "/"))
 	}
 	if err := b.Commit(); err != nil {
 		t.Fatal(err)
 	}
 	return f
+}
+
+// libraries returns the paths of the dynamic loader and the shared libraries that a
+// program needs: none when the test was built with CGO_ENABLED=0.
+func libraries(t *testing.T, program string, seen map[string]bool) []string {
+	t.Helper()
+	exe, err := elf.Open(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer exe.Close()
+	var found []string
+	for _, p := range exe.Progs {
+		if p.Type == elf.PT_INTERP {
+			name, err := io.ReadAll(p.Open())
+			if err != nil {
+				t.Fatal(err)
+			}
+			found = append(found, strings.TrimRight(string(name), "\x00"))
+		}
+	}
+	names, err := exe.ImportedLibraries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		for _, dir := range []string{"/lib64", "/usr/lib64", "/lib/x86_64-linux-gnu", "/lib/aarch64-linux-gnu"} {
+			path := filepath.Join(dir, name)
+			if _, err := os.Stat(path); err == nil && !slices.Contains(found, path) {
+				found = append(found, path)
+				for _, lib := range libraries(t, path, seen) {
+					if !slices.Contains(found, lib) {
+						found = append(found, lib)
+					}
+				}
+				break
+			}
+		}
+	}
+	return found
 }
 
 // file returns an entry for a regular file.
@@ -119,7 +174,8 @@ func dir(path string, mode uint32) tree.Entry {
 func (f *fixture) tree(entries ...tree.Entry) *tree.Tree {
 	f.Helper()
 	e := tree.Empty(tree.Time{Sec: 7, Nsec: 7}).Edit()
-	all := append([]tree.Entry{dir("bin", 0o755), f.tool}, entries...)
+	all := append([]tree.Entry{dir("bin", 0o755)}, f.tools...)
+	all = append(all, entries...)
 	for _, x := range all {
 		if err := e.MkdirAll(tree.Parent(x.Path), dir("", 0o755)); err != nil {
 			f.Fatal(err)

@@ -64,6 +64,11 @@ var plainDevices = []struct {
 
 // furnish fills the root's directory for a command in Plain mode.
 func (s *server) furnish(c *cursor, spec *runSpec) error {
+	r, err := newRemover(s.Dir)
+	if err != nil {
+		return err
+	}
+	defer r.close()
 	for _, d := range freshDirs {
 		s.hidden[d] = true
 		c.forget(d)
@@ -76,7 +81,7 @@ func (s *server) furnish(c *cursor, spec *runSpec) error {
 			return pathError("read", d, err)
 		}
 		for _, name := range names {
-			if err := removeTree(fd, name); err != nil {
+			if err := r.remove(fd, name); err != nil {
 				return pathError("remove", tree.Join(d, name), err)
 			}
 		}
@@ -119,7 +124,7 @@ func (s *server) furnish(c *cursor, spec *runSpec) error {
 		if !b.Fresh {
 			s.hidden[b.Target] = true
 		}
-		if err := copyIn(c, b.Source, b.Target); err != nil {
+		if err := copyIn(c, r, b.Source, b.Target); err != nil {
 			return fmt.Errorf("copy %s to /%s in the sandbox: %w", b.Source, b.Target, err)
 		}
 	}
@@ -127,7 +132,7 @@ func (s *server) furnish(c *cursor, spec *runSpec) error {
 }
 
 // copyIn copies a file or directory of the host over path in the root.
-func copyIn(c *cursor, source, path string) error {
+func copyIn(c *cursor, r *remover, source, path string) error {
 	for i := strings.IndexByte(path, '/'); i >= 0; {
 		dir, name, err := c.parent(path[:i])
 		if err != nil {
@@ -147,7 +152,7 @@ func copyIn(c *cursor, source, path string) error {
 		return err
 	}
 	c.forget(path)
-	if err := removeTree(dir, name); err != nil {
+	if err := r.remove(dir, name); err != nil {
 		return err
 	}
 	source, err = filepath.EvalSymlinks(source)

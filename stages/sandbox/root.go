@@ -115,29 +115,42 @@ func openRoot(st *store.Store, dir string, p plan) (*Root, error) {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("the scratch directory cannot be closed to others: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	lock, err := tryLock(filepath.Join(dir, lockName))
 	if err != nil {
-		return nil, fmt.Errorf("the scratch directory cannot be used: %w", err)
-	}
-	if err := tryLock(lock); err != nil {
-		lock.Close()
 		return nil, fmt.Errorf("scratch directory %s: %w", dir, err)
 	}
 	return &Root{dir: dir, st: st, plan: p, lock: lock}, nil
 }
 
-// tryLock takes f's lock or fails with errLocked.
-func tryLock(f *os.File) error {
+// tryLock returns the open and locked file at path or fails with errLocked.
+func tryLock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
 	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		switch {
-		case errors.Is(err, syscall.EINTR):
-		case errors.Is(err, syscall.EWOULDBLOCK):
-			return errLocked
-		default:
-			return err
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EINTR) {
+			break
 		}
 	}
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		err = errLocked
+	}
+	if err == nil {
+		// Whoever held it may have removed the directory in the meantime.
+		var mine, there os.FileInfo
+		if mine, err = f.Stat(); err == nil {
+			if there, err = os.Stat(path); err == nil && !os.SameFile(mine, there) {
+				err = errLocked
+			}
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // start makes sure that there is a helper.
@@ -207,7 +220,7 @@ func (r *Root) Checkout(ctx context.Context, t *tree.Tree) error {
 }
 
 // errNotCurrent is a mistake of the caller's.
-var errNotCurrent = errors.New("the sandbox holds no tree: Checkout comes first, also after a cancelled command")
+var errNotCurrent = errors.New("the sandbox holds no tree: Checkout comes first, also after the sandbox has failed")
 
 // Run runs a command in the directory and waits until it and everything it started
 // has ended; what is left running when the command ends is killed. A command that
@@ -287,9 +300,12 @@ func (r *Root) Remove() error {
 	}
 	_, err := r.call(context.Background(), request{Op: opRemove})
 	if err == nil {
-		// The lock file goes last, with the directory: whoever opened it in between
-		// sees it vanish and makes another.
-		err = os.RemoveAll(r.dir)
+		// Out of the way at once: whoever looks for the directory from now on makes a
+		// new one, with a lock of its own.
+		gone := fmt.Sprintf("%s.removed-%d", r.dir, os.Getpid())
+		if err = os.Rename(r.dir, gone); err == nil {
+			err = os.RemoveAll(gone)
+		}
 	}
 	if closeErr := r.close(); err == nil {
 		err = closeErr
