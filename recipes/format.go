@@ -21,8 +21,11 @@ func Format(src []byte) []byte {
 }
 
 // Starter returns a commented recipe for an image of the distribution, which loads without problems and boots. The error
-// is a *distros.UnknownError.
+// is a *distros.UnknownError, or says why the name cannot be one.
 func Starter(name, distro string) ([]byte, error) {
+	if !namePattern.MatchString(name) {
+		return nil, fmt.Errorf("%q cannot be the name of an image: use letters, digits, \".\", \"_\" and \"-\", starting with a letter or digit", name)
+	}
 	d, err := distros.Load(distro)
 	if err != nil {
 		return nil, err
@@ -55,9 +58,9 @@ version = var.version
 distro  = @DISTRO@
 arch    = @ARCH@
 
-hostname = @NAME@
 timezone = @TIMEZONE@
 locale   = @LOCALE@
+# hostname = "node-1"                  # unless it is the name
 
 # Set with -var version=..., in a -var-file, or with IMAGEFACTORY_VAR_version.
 variable "version" {

@@ -61,6 +61,9 @@ type LockedPackage struct {
 	Size       int64  `json:"size"`       // bytes
 	Repository string `json:"repository"` // name of a locked repository
 	Filename   string `json:"filename"`   // below the repository's URL
+
+	// Auto marks a package nobody asked for, which is there because others need it.
+	Auto bool `json:"auto,omitempty"`
 }
 
 // Request is what of a recipe decides which packages a build takes. It is kept in the lock, so that a lock which no
