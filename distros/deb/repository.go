@@ -53,20 +53,32 @@ type IndexFile struct {
 	Size   int64        // bytes
 }
 
-// LoadIndexes finds the repository among config.URIs, verifies its InRelease file
-// and reads the package indexes of all its components. URIs that cannot be
-// reached, lack a file, or hold somebody else's repository (other signing keys,
-// suite, Origin or Label) are passed over; a URI whose signature by a trusted key
-// is wrong or which has expired is an error, because something is amiss there.
+// LoadIndexes is FindRepository followed by Load.
 func LoadIndexes(ctx context.Context, client *fetch.Client, config RepositoryConfig) (*RepositoryIndexes, error) {
+	r, err := FindRepository(ctx, client, config)
+	if err != nil {
+		return nil, err
+	}
+	return r, r.Load(ctx, client, config)
+}
+
+// FindRepository finds the repository among config.URIs and verifies its InRelease
+// file, which has the digests of everything else; Indexes are not read yet. URIs
+// that cannot be reached, lack a file, or hold somebody else's repository (other
+// signing keys, suite, Origin or Label) are passed over; a URI whose signature by
+// a trusted key is wrong or which has expired is an error, because something is
+// amiss there.
+func FindRepository(ctx context.Context, client *fetch.Client, config RepositoryConfig) (*RepositoryIndexes, error) {
 	if len(config.URIs) == 0 {
 		return nil, fmt.Errorf("repository %s has no URL", config.Name)
 	}
 	var passedOver []error
 	for _, uri := range config.URIs {
-		r, err := loadIndexes(ctx, client, strings.TrimRight(uri, "/"), config)
+		r, err := fetchRelease(ctx, client, strings.TrimRight(uri, "/"), config)
 		if err == nil {
-			return r, nil
+			if r.Files, err = chooseIndexes(r, config); err == nil {
+				return r, nil
+			}
 		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -86,15 +98,8 @@ func LoadIndexes(ctx context.Context, client *fetch.Client, config RepositoryCon
 	return nil, fmt.Errorf("repository %s: %w", config.Name, errors.Join(passedOver...))
 }
 
-// loadIndexes does it for one URI.
-func loadIndexes(ctx context.Context, client *fetch.Client, uri string, config RepositoryConfig) (*RepositoryIndexes, error) {
-	r, err := fetchRelease(ctx, client, uri, config)
-	if err != nil {
-		return nil, err
-	}
-	if r.Files, err = chooseIndexes(r, config); err != nil {
-		return nil, err
-	}
+// Load downloads and reads the package indexes into r.Indexes.
+func (r *RepositoryIndexes) Load(ctx context.Context, client *fetch.Client, config RepositoryConfig) error {
 	r.Indexes = make([]*Index, len(r.Files))
 	group, ctx := errgroup.WithContext(ctx)
 	for i, file := range r.Files {
@@ -103,7 +108,7 @@ func loadIndexes(ctx context.Context, client *fetch.Client, uri string, config R
 			return err
 		})
 	}
-	return r, group.Wait()
+	return group.Wait()
 }
 
 // A wrongRepositoryError says that a URI has something else than was wanted.

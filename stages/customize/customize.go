@@ -242,7 +242,7 @@ func (c *customizer) mounts(o Options) error {
 	b.WriteString("# <device> <mount point> <type> <options> <dump> <pass>\n")
 	for _, m := range o.Mounts {
 		fmt.Fprintf(&b, "%s %s %s %s 0 %d\n", m.Device, m.Path, m.Type, m.Options, m.Pass)
-		if m.Type == "swap" || m.Path == "/" {
+		if m.Path == "/" {
 			continue
 		}
 		real, err := c.resolve(m.Path)

@@ -1,0 +1,298 @@
+// Package grub is the stages that make an image boot: MakeImages runs the
+// distribution's grub-mkimage, Install writes the menu into the root and lays out
+// the EFI system partition.
+//
+// The menu is written from what is known about the image, never by a generator that
+// asks the machine it runs on. File systems are found by UUID, so another disk in
+// the same machine cannot be taken for ours.
+package grub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/imagefactory/imagefactory/stages"
+	"github.com/imagefactory/imagefactory/stages/rootfs"
+	"github.com/imagefactory/imagefactory/stages/sandbox"
+	"github.com/imagefactory/imagefactory/stages/session"
+	"github.com/imagefactory/imagefactory/stages/store"
+	"github.com/imagefactory/imagefactory/stages/tree"
+)
+
+// Versions of the code of the two stages; see stages.Stage.
+const (
+	ImagesVersion  = 1
+	InstallVersion = 1
+)
+
+// Target is one kind of firmware that GRUB is built for.
+type Target struct {
+	Platform string `json:"platform"` // "i386-pc", "x86_64-efi"
+	Modules  string `json:"modules"`  // directory of the modules in the tools tree
+	BootImg  string `json:"boot_img"` // boot.img in the tools tree; BIOS only
+}
+
+// ImagesOptions says which images to make.
+type ImagesOptions struct {
+	Mkimage string  `json:"mkimage"` // program in the tools tree
+	BIOS    *Target `json:"bios"`    // nil: none
+	UEFI    *Target `json:"uefi"`    // nil: none; an unsigned one is only made where it is used
+	UUID    string  `json:"uuid"`    // of the file system that holds Dir
+	Dir     string  `json:"dir"`     // GRUB's directory on that file system: "/boot/grub"
+	Epoch   int64   `json:"epoch"`
+}
+
+// Images is GRUB, ready to be put in place.
+type Images struct {
+	BootImg store.Digest `json:"boot_img,omitzero"` // for the first sector
+	Core    store.Digest `json:"core,omitzero"`     // for the BIOS boot partition
+	EFI     store.Digest `json:"efi,omitzero"`      // an EFI program
+}
+
+// Modules that an image needs to find its file system, read the menu and boot a
+// kernel. All are built in: the root needs no copy of GRUB's module directory.
+var (
+	commonModules = []string{
+		"all_video", "boot", "cat", "configfile", "echo", "ext2", "fat", "gzio", "halt", "linux", "loadenv", "ls", "minicmd",
+		"normal", "part_gpt", "part_msdos", "password_pbkdf2", "reboot", "regexp", "search", "search_fs_uuid", "search_label",
+		"serial", "sleep", "terminal", "test", "true", "xfs",
+	}
+	biosModules = []string{"biosdisk"}
+	efiModules  = []string{"efifwsetup", "efi_gop"}
+)
+
+// early returns the configuration that is built into an image or lies where a
+// signed one looks for it: it goes on with the menu in the root.
+func early(uuid, dir string) string {
+	return fmt.Sprintf("search --no-floppy --fs-uuid --set=root %s\nset prefix=($root)%s\nconfigfile $prefix/grub.cfg\n", uuid, dir)
+}
+
+// MakeImages makes the images with the tools' grub-mkimage.
+func MakeImages(ctx context.Context, run *stages.Run, pool *sandbox.Pool, tools rootfs.Root, o ImagesOptions) (Images, error) {
+	if o.BIOS == nil && o.UEFI == nil {
+		return Images{}, nil
+	}
+	st := run.Cache.Store
+	t, err := tree.Load(st, tools.Tree)
+	if err != nil {
+		return Images{}, err
+	}
+	if t, err = runnable(t); err != nil {
+		return Images{}, err
+	}
+	work, err := os.MkdirTemp(run.Cache.Dir, "grub-")
+	if err != nil {
+		return Images{}, err
+	}
+	defer os.RemoveAll(work)
+	if err := os.WriteFile(filepath.Join(work, "early.cfg"), []byte(early(o.UUID, o.Dir)), 0o644); err != nil {
+		return Images{}, err
+	}
+
+	const inside = "/run/imagefactory/grub"
+	var images Images
+	make := func(target *Target, name string, modules []string) (store.Digest, error) {
+		command := session.Command{
+			Name: path.Base(o.Mkimage) + " " + target.Platform,
+			Args: append([]string{
+				o.Mkimage, "-O", target.Platform, "-d", target.Modules, "-p", o.Dir,
+				"-c", inside + "/early.cfg", "-o", inside + "/" + name,
+			}, append(append([]string{}, commonModules...), modules...)...),
+			Binds: []sandbox.Bind{{Source: work, Target: inside, Writable: true}},
+		}
+		_, err := session.Run(ctx, run, pool, t, session.Options{Epoch: o.Epoch}, func(ctx context.Context, s *session.Session) error {
+			return s.Run(ctx, command)
+		})
+		if err != nil {
+			return store.Digest{}, err
+		}
+		image, err := os.ReadFile(filepath.Join(work, name))
+		if err != nil {
+			return store.Digest{}, fmt.Errorf("%s ended without an error but made no image: %w", command.Name, err)
+		}
+		return st.Put(image)
+	}
+	if o.BIOS != nil {
+		boot, err := lookup(t, o.BIOS.BootImg)
+		if err != nil {
+			return Images{}, err
+		}
+		images.BootImg = boot.Digest
+		if images.Core, err = make(o.BIOS, "core.img", biosModules); err != nil {
+			return Images{}, err
+		}
+	}
+	if o.UEFI != nil {
+		if images.EFI, err = make(o.UEFI, "grub.efi", efiModules); err != nil {
+			return Images{}, err
+		}
+	}
+	return images, nil
+}
+
+// runnable returns the part of a tools tree that programs need: without what only
+// people read, a root of it is made in half the time.
+func runnable(t *tree.Tree) (*tree.Tree, error) {
+	edit := t.Edit()
+	for _, p := range []string{"usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info"} {
+		edit.Remove(p)
+	}
+	return edit.Tree()
+}
+
+// lookup returns the file at the absolute path p of the tools tree.
+func lookup(t *tree.Tree, p string) (tree.Entry, error) {
+	real, err := t.Resolve(p)
+	if err == nil {
+		if e, ok := t.Lookup(real); ok && e.Type == tree.Regular {
+			return e, nil
+		}
+	}
+	return tree.Entry{}, fmt.Errorf("the boot packages of the distribution hold no file %s; its definition does not fit this release", p)
+}
+
+// Signed says which signed programs go onto the EFI system partition.
+type Signed struct {
+	Prefix string       `json:"prefix"` // directory where the signed GRUB looks for its configuration
+	Files  []SignedFile `json:"files"`
+}
+
+// SignedFile is a signed program.
+type SignedFile struct {
+	Role    string   `json:"role"`    // "shim", "mokmanager", "grub"
+	Sources []string `json:"sources"` // in the tools tree; the first that exists is taken
+	Name    string   `json:"name"`    // on the EFI system partition
+}
+
+// InstallOptions says how the image boots.
+type InstallOptions struct {
+	Menu     Menu    `json:"menu"`
+	MenuPath string  `json:"menu_path"` // absolute path of grub.cfg in the root
+	UEFI     bool    `json:"uefi"`
+	Signed   *Signed `json:"signed"`   // nil: the image's own, unsigned GRUB
+	Vendor   string  `json:"vendor"`   // directory of an unsigned GRUB on the EFI system partition
+	Fallback string  `json:"fallback"` // name in EFI/BOOT that firmware starts by itself
+	EFIName  string  `json:"efi_name"` // suffix of EFI programs: "x64"
+	Dir      string  `json:"dir"`      // GRUB's directory on the file system that holds it
+	Epoch    int64   `json:"epoch"`
+}
+
+// Installed is a root that boots, and what belongs beside it.
+type Installed struct {
+	Root rootfs.Root  `json:"root"`
+	ESP  store.Digest `json:"esp,omitzero"` // tree of the EFI system partition
+}
+
+// Install writes the menu into root and lays out the EFI system partition.
+func Install(run *stages.Run, root, tools rootfs.Root, images Images, o InstallOptions) (Installed, error) {
+	st := run.Cache.Store
+	t, err := tree.Load(st, root.Tree)
+	if err != nil {
+		return Installed{}, err
+	}
+	menu := []byte(o.Menu.String())
+	digest, err := st.Put(menu)
+	if err != nil {
+		return Installed{}, err
+	}
+	edit := t.Edit()
+	at := strings.TrimPrefix(o.MenuPath, "/")
+	now := tree.Time{Sec: o.Epoch}
+	if err := edit.MkdirAll(tree.Parent(at), tree.Entry{Mode: 0o755, MTime: now}); err != nil {
+		return Installed{}, err
+	}
+	mode := uint32(0o644)
+	if o.Menu.PasswordPBKDF2 != "" {
+		mode = 0o600 // the hash is nobody's business
+	}
+	edit.Put(tree.Entry{Path: at, Type: tree.Regular, Mode: mode, MTime: now, Digest: digest, Size: int64(len(menu))})
+	if t, err = edit.Tree(); err != nil {
+		return Installed{}, err
+	}
+	var out Installed
+	if out.Root.Tree, err = tree.Save(st, t); err != nil || !o.UEFI {
+		return out, err
+	}
+	esp, err := layoutESP(st, tools, images, o)
+	if err != nil {
+		return Installed{}, err
+	}
+	out.ESP, err = tree.Save(st, esp)
+	return out, err
+}
+
+// layoutESP returns the tree of the EFI system partition (UEFI specification 13.3):
+// the programs in EFI/BOOT, where firmware finds them without a boot entry, and the
+// same in the vendor's directory, for firmware and tools that keep entries.
+func layoutESP(st *store.Store, tools rootfs.Root, images Images, o InstallOptions) (*tree.Tree, error) {
+	now := tree.Time{Sec: o.Epoch}
+	edit := tree.Empty(now).Edit()
+	put := func(p string, digest store.Digest, size int64) error {
+		p = strings.TrimPrefix(p, "/")
+		if err := edit.MkdirAll(tree.Parent(p), tree.Entry{Mode: 0o755, MTime: now}); err != nil {
+			return err
+		}
+		edit.Put(tree.Entry{Path: p, Type: tree.Regular, Mode: 0o644, MTime: now, Digest: digest, Size: size})
+		return nil
+	}
+	const fallbackDir = "EFI/BOOT"
+	if o.Signed == nil {
+		program, err := st.Object(images.EFI)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range []string{path.Join(fallbackDir, o.Fallback), path.Join(o.Vendor, "grub"+o.EFIName+".efi")} {
+			if err := put(p, images.EFI, program.Size()); err != nil {
+				return nil, err
+			}
+		}
+		return edit.Tree()
+	}
+
+	t, err := tree.Load(st, tools.Tree)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range o.Signed.Files {
+		e, err := firstOf(t, f.Sources)
+		if err != nil {
+			return nil, err
+		}
+		names := []string{path.Join(fallbackDir, f.Name), path.Join(o.Signed.Prefix, f.Name)}
+		if f.Role == "shim" {
+			names[0] = path.Join(fallbackDir, o.Fallback)
+		}
+		for _, p := range names {
+			if err := put(p, e.Digest, e.Size); err != nil {
+				return nil, err
+			}
+		}
+	}
+	stub := []byte(early(o.Menu.UUID, o.Dir))
+	digest, err := st.Put(stub)
+	if err != nil {
+		return nil, err
+	}
+	if err := put(path.Join(o.Signed.Prefix, "grub.cfg"), digest, int64(len(stub))); err != nil {
+		return nil, err
+	}
+	return edit.Tree()
+}
+
+// firstOf returns the first of the absolute paths that t has.
+func firstOf(t *tree.Tree, paths []string) (tree.Entry, error) {
+	var errs []error
+	for _, p := range paths {
+		e, err := lookup(t, p)
+		if err == nil {
+			return e, nil
+		}
+		errs = append(errs, err)
+	}
+	return tree.Entry{}, errors.Join(errs...)
+}
