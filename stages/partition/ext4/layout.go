@@ -58,10 +58,12 @@ func (g *geometry) groupEnd(group uint64) uint64 {
 	return min(g.groupStart(group+1), g.blocks)
 }
 
-// hasSuperblock reports whether a group starts with a copy of the superblock and
-// of the group descriptors.
-func (g *geometry) hasSuperblock(group uint64) bool {
-	if group <= 1 || !g.features.has(roCompat, roSparseSuper) {
+func (g *geometry) hasSuperblock(group uint64) bool { return hasSuperblock(group, g.features) }
+
+// hasSuperblock reports whether a group starts with a copy of the superblock and of
+// the group descriptors.
+func hasSuperblock(group uint64, features featureSet) bool {
+	if group <= 1 || !features.has(roCompat, roSparseSuper) {
 		return true
 	}
 	for _, base := range [...]uint64{3, 5, 7} {
