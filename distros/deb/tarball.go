@@ -318,8 +318,8 @@ func (im *tarImporter) md5sums() []byte {
 }
 
 // checkTarForm refuses the forms of tar that archive/tar reads but dpkg does not
-// and for which a package has no use, and link-like entries with contents, whose
-// length implementations of tar disagree about.
+// and for which a package has no use, and links and devices with contents, about
+// whose length implementations of tar disagree.
 func checkTarForm(h *tar.Header) error {
 	if h.Typeflag == tar.TypeGNUSparse {
 		return errors.New("it is a GNU sparse file, which dpkg does not accept either")
@@ -329,8 +329,11 @@ func checkTarForm(h *tar.Header) error {
 			return errors.New("it is a PAX sparse file, which dpkg does not accept either")
 		}
 	}
-	if h.Size != 0 && h.Typeflag != tar.TypeReg && h.Typeflag != tar.TypeDir {
-		return fmt.Errorf("it claims contents of %d bytes, but only regular files have contents", h.Size)
+	switch h.Typeflag {
+	case tar.TypeLink, tar.TypeSymlink, tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
+		if h.Size != 0 {
+			return fmt.Errorf("it claims contents of %d bytes, but only regular files have contents", h.Size)
+		}
 	}
 	return nil
 }
