@@ -132,12 +132,8 @@ func (b *builder) placeRest() error {
 func (b *builder) specs(sizes map[string]int64) []partition.Spec {
 	specs := make([]partition.Spec, len(b.recipe.Disk.Partitions))
 	for i, p := range b.recipe.Disk.Partitions {
-		guid, err := partition.ParseGUID(p.TypeGUID)
-		if err != nil {
-			panic("pipeline: a validated recipe has the type GUID " + p.TypeGUID)
-		}
 		specs[i] = partition.Spec{
-			Number: i + 1, Label: p.Label, Type: guid, GUID: partition.UUID(b.seed, "partition/"+p.Label),
+			Number: i + 1, Label: p.Label, Type: typeOf(p, b.recipe.Arch), GUID: partition.UUID(b.seed, "partition/"+p.Label),
 			Size: p.Size, Rest: p.Rest,
 		}
 		if p.Size == 0 {
@@ -145,6 +141,33 @@ func (b *builder) specs(sizes map[string]int64) []partition.Spec {
 		}
 	}
 	return specs
+}
+
+// typeOf returns the partition type of p: what the recipe says, or what the role
+// means (uapi-group.org's Discoverable Partitions Specification).
+func typeOf(p recipes.Partition, arch string) partition.GUID {
+	if p.TypeGUID != "" {
+		guid, err := partition.ParseGUID(p.TypeGUID)
+		if err != nil {
+			panic("pipeline: a validated recipe has the type GUID " + p.TypeGUID)
+		}
+		return guid
+	}
+	switch p.Role {
+	case recipes.RoleESP:
+		return partition.TypeESP
+	case recipes.RoleBIOS:
+		return partition.TypeBIOSBoot
+	case recipes.RoleBoot:
+		return partition.TypeLinuxBoot
+	case recipes.RoleRoot:
+		if arch == "aarch64" {
+			return partition.TypeLinuxRootARM64
+		}
+		return partition.TypeLinuxRootX86_64
+	default:
+		return partition.TypeLinux
+	}
 }
 
 // unpack adds the stage that fetches and unpacks locked packages.
