@@ -2,6 +2,7 @@ package tree
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -34,7 +35,7 @@ func (e *Editor) hidden(path string) bool {
 		return false
 	}
 	for {
-		if _, ok := e.removed[path]; ok {
+		if e.isRemoved(path) {
 			return true
 		}
 		if path == Root {
@@ -57,7 +58,8 @@ func (e *Editor) Get(path string) (Entry, bool) {
 
 // Put adds entry or replaces what is at its path. What lay below a directory that
 // is replaced by something else is removed with it. To change an entry which is
-// one of several hard links alone, its Link must be set to 0.
+// one of several hard links alone, its Link must be set to 0. The Link of an entry
+// from another tree means nothing here: NewLink gives numbers for its groups.
 func (e *Editor) Put(entry Entry) {
 	if old, ok := e.Get(entry.Path); ok && old.Type == Directory && entry.Type != Directory {
 		e.Remove(entry.Path)
@@ -104,21 +106,28 @@ func (e *Editor) Resolve(path string) (string, error) { return resolve(path, e.G
 // Tree returns the changed tree. The error names the path that breaks an invariant
 // of trees.
 func (e *Editor) Tree() (*Tree, error) {
-	entries := make([]Entry, 0, len(e.base.entries)+len(e.put))
-	for i := 0; i < len(e.base.entries); {
-		path := e.base.entries[i].Path
-		if _, ok := e.removed[path]; ok {
+	base := e.base.entries
+	put := slices.SortedFunc(maps.Keys(e.put), Compare)
+	entries := make([]Entry, 0, len(base)+len(put))
+	for i := 0; i < len(base) || len(put) > 0; {
+		switch {
+		case i == len(base) || len(put) > 0 && Compare(put[0], base[i].Path) < 0:
+			entries = append(entries, e.put[put[0]])
+			put = put[1:]
+		case e.isRemoved(base[i].Path):
 			i = e.base.subtreeEnd(i)
-			continue
+		default:
+			if len(put) == 0 || put[0] != base[i].Path {
+				entries = append(entries, base[i])
+			}
+			i++
 		}
-		if _, ok := e.put[path]; !ok {
-			entries = append(entries, e.base.entries[i])
-		}
-		i++
 	}
-	for _, entry := range e.put {
-		entries = append(entries, entry)
-	}
-	slices.SortFunc(entries, compareEntries)
 	return New(entries)
+}
+
+// isRemoved reports whether base's entry at path was removed by itself.
+func (e *Editor) isRemoved(path string) bool {
+	_, ok := e.removed[path]
+	return ok
 }

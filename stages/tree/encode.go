@@ -212,6 +212,11 @@ func (d *decoder) fail(text string) {
 }
 
 func (d *decoder) uvarint() uint64 {
+	if len(d.p) > 0 && d.p[0] < 0x80 { // nearly always
+		v := d.p[0]
+		d.p = d.p[1:]
+		return uint64(v)
+	}
 	v, n := binary.Uvarint(d.p)
 	if n <= 0 || n > 1 && d.p[n-1] == 0 {
 		d.fail("an integer is cut off, too large or overlong")

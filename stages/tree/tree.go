@@ -404,15 +404,15 @@ func resolve(path string, lookup func(string) (Entry, bool)) (string, error) {
 	for len(rest) > 0 {
 		element := rest[0]
 		rest = rest[1:]
-		switch element {
-		case "", ".":
-			continue
-		case "..":
-			current = Parent(current)
+		if element == "" || element == "." {
 			continue
 		}
 		if dir, ok := lookup(current); !ok || dir.Type != Directory {
 			return "", fmt.Errorf("/%s is not a directory", current)
+		}
+		if element == ".." {
+			current = Parent(current)
+			continue
 		}
 		next := Join(current, element)
 		e, ok := lookup(next)
