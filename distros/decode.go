@@ -3,6 +3,7 @@ package distros
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -29,28 +30,30 @@ type Decoder struct {
 // Decode reads the distro block which parts define, together with the embedded definition it inherits from.
 func (d Decoder) Decode(name string, parts []decode.Part) Distro {
 	what := fmt.Sprintf("distro %q", name)
-	parts = d.inherit(what, parts, []string{name})
+	parts, ok := d.inherit(what, parts, []string{name})
+	if !ok {
+		return Distro{Name: name}
+	}
 	return d.distro(name, decode.New(what, d.Diags, parts...))
 }
 
-// inherit puts the parts of the named embedded definitions before the parts.
-func (d Decoder) inherit(what string, parts []decode.Part, seen []string) []decode.Part {
+// inherit puts the parts of the named embedded definitions before the parts; false when one cannot be found.
+func (d Decoder) inherit(what string, parts []decode.Part, seen []string) ([]decode.Part, bool) {
 	base := decode.New(what, d.Diags, parts...).Text("inherits")
 	if base.Value == "" {
-		return parts
+		return parts, true
 	}
-	for _, s := range seen {
-		if s == base.Value {
-			decode.Errorf(d.Diags, base.Range, "Inheritance cycle", "Distro %q inherits from itself, by way of %s. Let one of them stand on its own.", base.Value, strings.Join(seen, " → "))
-			return parts
-		}
+	if slices.Contains(seen[1:], base.Value) {
+		decode.Errorf(d.Diags, base.Range, "Inheritance cycle", "Distro %q inherits from itself, by way of %s. Let one of them stand on its own.", base.Value, strings.Join(seen, " → "))
+		return nil, false
 	}
 	part, ok := embedded()[base.Value]
 	if !ok {
 		decode.Errorf(d.Diags, base.Range, "Unknown distribution", "There is no built-in distribution %q to inherit from. %s", base.Value, decode.DidYouMean(base.Value, Names()))
-		return parts
+		return nil, false
 	}
-	return append(d.inherit(what, []decode.Part{part}, append(seen, base.Value)), parts...)
+	inherited, ok := d.inherit(what, []decode.Part{part}, append(seen, base.Value))
+	return append(inherited, parts...), ok
 }
 
 func (d Decoder) distro(name string, b *decode.Body) Distro {
@@ -81,38 +84,50 @@ func (d Decoder) distro(name string, b *decode.Body) Distro {
 	if len(v.Architectures) == 0 {
 		b.Errorf(b.Header(), "Missing architecture", `Distro %q has no architecture. Write: architecture "x86_64" { package_arch = "amd64" … }`, name)
 	}
-	if s := d.single(b, "base"); s != nil {
+	var missing []string
+	single := func(kind string) *decode.Body {
+		blk := b.Single(kind)
+		if blk == nil {
+			missing = append(missing, kind)
+			return nil
+		}
+		return decode.New(fmt.Sprintf("the %q block", kind), d.Diags, blk.Parts...)
+	}
+	if s := single("base"); s != nil {
 		v.Base = Base{Essential: s.Bool("essential", true), Priorities: s.Strings("priorities"), Packages: s.Strings("packages")}
 		s.Close()
 	}
-	if s := d.single(b, "scripts"); s != nil {
+	if s := single("scripts"); s != nil {
 		v.Scripts = Scripts{Env: s.Map("env"), Files: d.files(s)}
 		s.Close()
 	}
-	if s := d.single(b, "kernel"); s != nil {
+	if s := single("kernel"); s != nil {
 		v.Kernel.Image = d.pattern(s, "image")
 		s.Close()
 	}
-	if s := d.single(b, "initramfs"); s != nil {
+	if s := single("initramfs"); s != nil {
 		v.Initramfs = Initramfs{Image: d.pattern(s, "image"), Command: s.Strings("command"), Packages: s.Strings("packages"), Env: s.Map("env")}
 		s.Require("command", `command = ["mkinitramfs", "-o", "{image}", "{version}"]`)
 		s.Close()
 	}
-	if s := d.single(b, "grub"); s != nil {
+	if s := single("grub"); s != nil {
 		v.Grub = Grub{Mkimage: d.absolute(s, "mkimage"), Dir: d.absolute(s, "dir"), Vendor: d.absolute(s, "vendor")}
 		s.Close()
 	}
-	if s := d.single(b, "ext4"); s != nil {
+	if s := single("ext4"); s != nil {
 		v.Ext4.Features = s.Strings("features")
 		s.Close()
 	}
+	if len(missing) > 0 {
+		b.Errorf(b.Header(), "Incomplete distro", "Distro %q lacks the block(s) %s. Write them, or inherit them with: inherits = %q", name, decode.List(missing), Names()[0])
+	}
 	if blk := b.Single("grow"); blk != nil { // optional: a distribution which cannot grow its root
-		s := decode.New(`"grow" block`, d.Diags, blk.Parts...)
+		s := decode.New(`the "grow" block`, d.Diags, blk.Parts...)
 		v.Grow = Grow{Packages: s.Strings("packages"), Files: d.files(s), MountOptions: s.String("mount_options", "")}
 		s.Close()
 	}
 	if blk := b.Single("clean"); blk != nil {
-		s := decode.New(`"clean" block`, d.Diags, blk.Parts...)
+		s := decode.New(`the "clean" block`, d.Diags, blk.Parts...)
 		v.Clean = Clean{Remove: s.Strings("remove"), Truncate: s.Strings("truncate")}
 		s.Close()
 	}
@@ -126,16 +141,6 @@ func (d Decoder) distro(name string, b *decode.Body) Distro {
 	}
 	b.Close()
 	return v
-}
-
-// single returns the reader of a block that must be there.
-func (d Decoder) single(b *decode.Body, kind string) *decode.Body {
-	blk := b.Single(kind)
-	if blk == nil {
-		b.Errorf(b.Header(), fmt.Sprintf("Missing %q", kind), "%s has no %q block. Write it, or inherit one with: inherits = %q", b.What, kind, Names()[0])
-		return nil
-	}
-	return decode.New(fmt.Sprintf("%q block", kind), d.Diags, blk.Parts...)
 }
 
 // Repository reads a repository block over the values of base: what the block leaves out stays as it was.
@@ -193,8 +198,11 @@ func (d Decoder) key(b *decode.Body, key decode.Text) (file, digest string) {
 
 // Reason strips the path from a file system error, which the message around it already names.
 func Reason(err error) string {
+	if errors.Is(err, fs.ErrNotExist) {
+		return "it does not exist"
+	}
 	if pe, ok := err.(*fs.PathError); ok {
-		return strings.TrimPrefix(pe.Err.Error(), "file ")
+		return pe.Err.Error()
 	}
 	return err.Error()
 }
@@ -250,7 +258,7 @@ func (d Decoder) architecture(blk *decode.Block) Architecture {
 		s.Close()
 	}
 	if sb := b.Single("signed"); sb != nil {
-		s := decode.New(`"signed" block`, d.Diags, sb.Parts...)
+		s := decode.New(`the "signed" block`, d.Diags, sb.Parts...)
 		a.Signed = &Signed{Packages: s.Strings("packages"), Prefix: d.absolute(s, "prefix")}
 		for _, f := range s.Labelled("file", "role", true) {
 			fb := decode.New(fmt.Sprintf("file %q", f.Label()), d.Diags, f.Parts...)
@@ -319,7 +327,7 @@ func (d Decoder) pattern(b *decode.Body, name string) string {
 func (d Decoder) oneOf(b *decode.Body, name string, known []string) string {
 	t := b.Text(name)
 	if t.Range.Filename != "" && !slices.Contains(known, t.Value) {
-		b.Errorf(t.Range, "Not supported by this version", "%s %q is not supported by this version of imagefactory. Supported: %s.", name, t.Value, decode.List(known))
+		b.Errorf(t.Range, "Not supported by this version", "The %s %q is not supported by this version of imagefactory. Supported: %s.", name, t.Value, decode.List(known))
 	}
 	return t.Value
 }

@@ -42,9 +42,9 @@ var labelPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
 var guidPattern = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
 
-// preset returns the partitions a layout starts from.
+// preset returns the partitions a layout starts from. An unknown one was reported and counts as the usual one.
 func preset(layout string, boot Boot) []Partition {
-	if layout != "single" {
+	if layout == "" {
 		return nil
 	}
 	var out []Partition
@@ -310,8 +310,8 @@ func (l *loader) checkPartitions(s *decode.Body, d *Disk, boot Boot) {
 			l.errorf(p.Range, "Two partitions take the rest", "Partitions %q and %q both have size = \"rest\". Give one of them a size.", rest.Label, p.Label)
 		} else if p.Rest {
 			rest = p
-			if i != len(d.Partitions)-1 {
-				l.errorf(p.Range, "Rest is not last", "Partition %q takes the rest of the disk, so it must be the last, to grow with the disk. Move it behind %q.", p.Label, d.Partitions[len(d.Partitions)-1].Label)
+			if last := d.Partitions[len(d.Partitions)-1]; i != len(d.Partitions)-1 && !last.Rest {
+				l.errorf(p.Range, "Rest is not last", "Partition %q takes the rest of the disk, so it must be the last, to grow with the disk. Move it behind %q.", p.Label, last.Label)
 			}
 		}
 		if other, taken := first[p.Role]; taken && p.Role != RoleData && p.Role != "" {

@@ -222,7 +222,7 @@ func (l *loader) templateFile(dir string) function.Function {
 
 func templateError(path string, diags hcl.Diagnostics) error {
 	d := diags[0]
-	detail := strings.TrimRight(d.Summary+": "+d.Detail, ".")
+	detail := strings.TrimRight(d.Summary+": "+d.Detail, ".?") // the message around it ends the sentence
 	if d.Subject == nil {
 		return fmt.Errorf("in the template %s: %s", path, detail)
 	}

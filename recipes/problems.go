@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sort"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -151,7 +152,7 @@ func (l *loader) problems() *Problems {
 	seen := map[string]bool{}
 	for _, d := range l.diags {
 		for _, s := range secrets {
-			d.Detail = strings.ReplaceAll(d.Detail, s, "(sensitive value)")
+			d.Detail = strings.ReplaceAll(d.Detail, strconv.Quote(s), "(sensitive value)") // values are always quoted
 		}
 		key := d.Error()
 		if !seen[key] {

@@ -255,7 +255,7 @@ func (l *loader) outputs(b *decode.Body) []Output {
 		out = append(out, o)
 	}
 	if len(blocks) == 0 {
-		l.errorf(b.Header(), "Missing output", "The recipe says of no file to write. Write: output \"qcow2\" {} or output \"raw\" {}")
+		l.errorf(b.Header(), "Missing output", "The recipe names no file to write. Write: output \"qcow2\" {} or output \"raw\" {}")
 	}
 	return out
 }

@@ -226,6 +226,15 @@ func (l *loader) checkReference(t hcl.Traversal) {
 	if len(names) > 0 {
 		hint = decode.DidYouMean(name, names)
 	}
+	for _, near := range decode.Nearest(name, names) { // meant, so not unused
+		if v := l.variables[near]; v != nil && what == "variable" {
+			v.used = true
+		}
+		if loc := l.locals[near]; loc != nil && what == "local" {
+			loc.used = true
+			l.markUsed(loc.attr.Expr)
+		}
+	}
 	if what == "variable" {
 		hint += fmt.Sprintf(" To define it, write: variable %q { default = … }", name)
 	}

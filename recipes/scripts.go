@@ -19,6 +19,7 @@ func (l *loader) scripts(b *decode.Body) []Script {
 	for _, blk := range blocks {
 		names = append(names, blk.Label())
 	}
+	ambiguous := false
 	for _, blk := range blocks {
 		s := decode.New(fmt.Sprintf("script %q", blk.Label()), &l.diags, blk.Parts...)
 		c := Script{Name: blk.Label(), Range: blk.Range, Network: s.Bool("network", false), Env: s.Map("env"), Inputs: l.inputs(s)}
@@ -26,6 +27,7 @@ func (l *loader) scripts(b *decode.Body) []Script {
 			l.errorf(blk.Range, "Invalid name", "%q cannot be the name of a script. Use letters, digits, \".\", \"_\" and \"-\", starting with a letter or digit.", c.Name)
 		}
 		if slices.Contains(Stages, c.Name) {
+			ambiguous = true
 			l.errorf(blk.Range, "Name of a stage", "%q is the name of a stage of the build, so after and before would be ambiguous. Give the script another name.", c.Name)
 		}
 		for name := range c.Env {
@@ -38,6 +40,9 @@ func (l *loader) scripts(b *decode.Body) []Script {
 		c.Before = l.place(s, "before", names, []string{StageCustomize, StageInitramfs})
 		s.Close()
 		out = append(out, c)
+	}
+	if ambiguous {
+		return out
 	}
 	if cycle := order(out).cycle; len(cycle) > 0 {
 		i := slices.IndexFunc(out, func(c Script) bool { return c.Name == cycle[0] })

@@ -28,6 +28,11 @@ type variable struct {
 	used      bool
 }
 
+// fail makes the value unknown after a problem with it was reported, so that what uses it is not reported too.
+func (v *variable) fail() {
+	v.value, v.broken = cty.DynamicVal, true
+}
+
 func (l *loader) collectVariables() {
 	l.variables = map[string]*variable{}
 	for _, blk := range decode.New("the recipe", &l.diags, l.parts...).Labelled("variable", "name", false) {
@@ -85,7 +90,7 @@ func (l *loader) assign(v *variable, val cty.Value, at hcl.Range, source string)
 	v.set = true
 	got, err := convert.Convert(val, v.typ)
 	if err != nil {
-		v.broken = true
+		v.fail()
 		l.errorf(at, "Wrong type", "Variable %q must be %s, but %s is %s.", v.block.Label(), decode.Kind(v.typ), source, decode.Kind(val.Type()))
 		return
 	}
@@ -141,7 +146,7 @@ func (l *loader) assignText(v *variable, text, source string) {
 	if v.typ.IsPrimitiveType() || v.typ == cty.DynamicPseudoType && !v.set {
 		val, err := convert.Convert(cty.StringVal(text), v.typ)
 		if err != nil {
-			v.set, v.broken = true, true
+			v.fail()
 			l.errorf(v.block.Range, "Wrong type", "Variable %q must be %s; what %s says is not.", v.block.Label(), decode.Kind(v.typ), source)
 			return
 		}
@@ -160,7 +165,7 @@ func (l *loader) assignText(v *variable, text, source string) {
 	}
 	l.diags = append(l.diags, diags...)
 	if diags.HasErrors() {
-		v.set, v.broken = true, true
+		v.fail()
 		return
 	}
 	l.assign(v, val, expr.Range(), source)
@@ -194,7 +199,7 @@ func (l *loader) setFromFile(file string) {
 		}
 		l.diags = append(l.diags, diags...)
 		if diags.HasErrors() {
-			v.set, v.broken = true, true
+			v.fail()
 			continue
 		}
 		l.assign(v, val, a.Expr.Range(), "the value in the variable file")

@@ -353,7 +353,7 @@ func (b *Body) Labelled(kind, label string, merge bool) []*Block {
 			}
 			name := blk.Labels[0]
 			if first, twice := here[name]; twice {
-				b.Errorf(at, fmt.Sprintf("Duplicate %s", kind), "There is already a %s %q at %s. Give one of them another %s or join them.", kind, name, Where(first), label)
+				b.Errorf(at, fmt.Sprintf("Duplicate %s", kind), "%s %q is already defined at %s. Give one of them another %s or join them.", capital(kind), name, Where(first), label)
 				continue
 			}
 			here[name] = at

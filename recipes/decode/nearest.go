@@ -2,6 +2,7 @@ package decode
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -45,9 +46,11 @@ func DidYouMean(name string, names []string) string {
 	if near := Nearest(name, names); len(near) > 0 {
 		return fmt.Sprintf("Did you mean %s?", Or(near))
 	}
-	all := append([]string(nil), names...)
-	sort.Strings(all)
-	return fmt.Sprintf("Known are %s.", List(unique(all)))
+	all := slices.Compact(slices.Sorted(slices.Values(names)))
+	if len(all) == 0 {
+		return "There are none at all."
+	}
+	return fmt.Sprintf("Known are %s.", List(all))
 }
 
 // Or quotes names and joins them with "or".
@@ -65,14 +68,4 @@ func enumerate(names []string, last string) string {
 		return strings.Join(quoted[:n-1], ", ") + " " + last + " " + quoted[n-1]
 	}
 	return strings.Join(quoted, "")
-}
-
-func unique(sorted []string) []string {
-	var out []string
-	for _, s := range sorted {
-		if len(out) == 0 || out[len(out)-1] != s {
-			out = append(out, s)
-		}
-	}
-	return out
 }

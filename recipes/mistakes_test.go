@@ -1,0 +1,337 @@
+package recipes
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files from what the program says now")
+
+// base is a recipe without mistakes; every mistake is one edit of it.
+const base = `name    = "node"
+version = var.version
+distro  = "debian-12"
+arch    = "x86_64"
+
+variable "version" {
+  default = "1.0"
+}
+
+rootfs {
+  packages = ["systemd-sysv", "openssh-server"]
+}
+
+script "tune" {
+  inline = "true"
+}
+
+script "late" {
+  after  = "tune"
+  inline = "true"
+}
+
+file "/etc/motd" {
+  content = "hello"
+}
+
+user "admin" {
+  groups = ["sudo"]
+}
+
+disk {
+  layout = "single"
+  size   = "2GiB"
+}
+
+boot {
+  firmware = ["bios", "uefi"]
+}
+
+output "raw" {}
+`
+
+// files are what recipes of the tests can refer to, below /work.
+func files() fstest.MapFS {
+	text := func(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s), Mode: 0o644} }
+	return fstest.MapFS{
+		"work/motd":             text("welcome\n"),
+		"work/binary":           text("\xff\xfe\x00"),
+		"work/run.sh":           text("#!/bin/sh -e\ntrue\n"),
+		"work/bare.sh":          text("true\n"),
+		"work/list.tmpl":        text("%{ for n in names }${n},%{ endfor }"),
+		"work/broken.tmpl":      text("line\n${nme}"),
+		"work/inputs/a":         text("a"),
+		"work/other/inputs/b":   text("b"),
+		"work/key.gpg":          text("key"),
+		"work/admin.pub":        text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB6dN0O3mGm6dJ4m4f5F4Zk0eI3Y8a1l1tQwV3mD3o2m admin@desk\n"),
+		"work/loop.hcl":         text("include = [\"node.hcl\"]\n"),
+		"work/wrong.hcl":        text("user \"admin\" {\n  shel = \"/bin/sh\"\n}\n"),
+		"work/unused.hcl":       text("locals {\n  unused = 1\n}\n"),
+		"work/good.vars":        text("version = \"2.0\"\n"),
+		"work/bad.vars":         text("versoin = \"2.0\"\n"),
+		"work/sub/harden.hcl":   text("file \"/etc/issue\" {\n  source = \"issue\"\n}\nrootfs {\n  packages = [\"auditd\"]\n}\nuser \"admin\" {\n  groups = [\"wheel\"]\n}\n"),
+		"work/sub/issue":        text("harden\n"),
+		"work/common.hcl":       text("variable \"role\" {\n  default = \"worker\"\n}\nlocals {\n  greeting = \"from common\"\n}\nhostname = \"common\"\n"),
+		"work/examples/README":  text("x"),
+		"work/dir/script/a":     text("x"),
+		"work/private.pem":      text("-----BEGIN OPENSSH PRIVATE KEY-----\nx\n-----END OPENSSH PRIVATE KEY-----\n"),
+		"work/repositories.hcl": text(""),
+	}
+}
+
+func loadText(t testing.TB, text string, o Options) (*Recipe, *Problems) {
+	t.Helper()
+	fsys := files()
+	fsys["work/node.hcl"] = &fstest.MapFile{Data: []byte(text), Mode: 0o644}
+	return load(fsys, "/work", "node.hcl", o)
+}
+
+// mistake is one edit of the base recipe, or its options, and stands in the golden file under its name.
+type mistake struct {
+	name     string
+	old, new string // the edit; an empty old appends
+	options  Options
+}
+
+var mistakes = []mistake{
+	// Syntax and names.
+	{name: "syntax error", old: `packages = [`, new: `packages = [[`},
+	{name: "single quotes", old: `arch    = "x86_64"`, new: `arch    = 'x86_64'`},
+	{name: "unquoted string", old: `arch    = "x86_64"`, new: `arch    = x86_64`},
+	{name: "unknown attribute", old: `  packages =`, new: `  pakages =`},
+	{name: "unknown attribute at the top", old: `arch    =`, new: `architecture =`},
+	{name: "unknown block", old: `script "late"`, new: `scirpt "late"`},
+	{name: "block written as attribute", old: `rootfs {`, new: `rootfs = {`},
+	{name: "attribute written as block", old: ``, new: "hostname {}\n"},
+	{name: "missing label", old: `script "late"`, new: `script`},
+	{name: "label on rootfs", old: `rootfs {`, new: `rootfs "main" {`},
+	{name: "duplicate block", old: ``, new: "boot {}\n"},
+	{name: "duplicate script", old: `script "late"`, new: `script "tune"`},
+	{name: "duplicate user", old: ``, new: "user \"admin\" {}\n"},
+	{name: "duplicate file", old: ``, new: "file \"/etc/motd\" {\n  content = \"\"\n}\n"},
+	{name: "duplicate output", old: ``, new: "output \"raw\" {}\n"},
+
+	// Types.
+	{name: "string for a list", old: `groups = ["sudo"]`, new: `groups = "sudo"`},
+	{name: "number in a list of lists", old: `groups = ["sudo"]`, new: `groups = ["sudo", ["adm"]]`},
+	{name: "string for true or false", old: `after  = "tune"`, new: `network = "yes"`},
+	{name: "null", old: `"hello"`, new: `null`},
+	{name: "map expected", old: `after  = "tune"`, new: `env = ["A"]`},
+
+	// Variables, locals, functions, includes.
+	{name: "undefined variable", old: `var.version`, new: `var.verison`},
+	{name: "undefined local", old: `var.version`, new: `local.version`},
+	{name: "unused variable", old: `var.version`, new: `"1"`},
+	{name: "unused local", old: ``, new: "locals {\n  a = 1\n  b = local.a\n}\n"},
+	{name: "locals in a circle", old: `var.version`, new: "\"${var.version}${local.a}\"\nlocals {\n  a = local.b\n  b = \"x${local.a}\"\n}\n"},
+	{name: "variable without a value", old: `  default = "1.0"`, new: `  description = "release"`},
+	{name: "default refers to a value", old: `"1.0"`, new: `local.x`},
+	{name: "variable of the wrong type", old: `default = "1.0"`, new: "type    = number\n  default = \"one\""},
+	{name: "invalid variable type", old: `default = "1.0"`, new: "type    = strin\n  default = \"one\""},
+	{name: "environment value of the wrong type", old: `default = "1.0"`, new: "default = 1", options: Options{Environ: []string{"IMAGEFACTORY_VAR_version=new"}}},
+	{name: "list value that is no expression", old: `default = "1.0"`, new: "type = list(string)\n  default = []", options: Options{Vars: map[string]string{"version": "[1,"}}},
+	{name: "unknown -var", options: Options{Vars: map[string]string{"versio": "2"}}},
+	{name: "unknown variable in file", options: Options{VarFiles: []string{"bad.vars"}}},
+	{name: "missing variable file", options: Options{VarFiles: []string{"none.vars"}}},
+	{name: "unknown function", old: `"hello"`, new: `fiel("motd")`},
+	{name: "environment function", old: `"hello"`, new: `env("HOME")`},
+	{name: "environment object", old: `"hello"`, new: `env.HOME`},
+	{name: "time of the build", old: `"hello"`, new: `timestamp()`},
+	{name: "wrong argument", old: `"hello"`, new: `join(",", 5)`},
+	{name: "file() of nothing", old: `"hello"`, new: `file("mtod")`},
+	{name: "file() of binary data", old: `"hello"`, new: `file("binary")`},
+	{name: "broken template", old: `"hello"`, new: `templatefile("broken.tmpl", { name = "a" })`},
+	{name: "short salt", old: `groups = ["sudo"]`, new: `password_hash = sha512crypt("secret", "abc")`},
+	{name: "sensitive value stays hidden", old: `var.version`, new: "\"1\"\nhostname = var.secret\nvariable \"secret\" {\n  default   = \"not a host\"\n  sensitive = true\n}\nlocale = \"C.UTF-8\"\ntimezone = var.version\n"},
+	{name: "missing include", old: `name    =`, new: "include = [\"commn.hcl\"]\nname    ="},
+	{name: "include cycle", old: `name    =`, new: "include = [\"loop.hcl\"]\nname    ="},
+	{name: "include from a variable", old: `name    =`, new: "include = [var.version]\nname    ="},
+	{name: "unused local in an include", old: `name    =`, new: "include = [\"unused.hcl\"]\nname    ="},
+
+	// Top level.
+	{name: "missing name", old: `name    = "node"`, new: ``},
+	{name: "invalid name", old: `"node"`, new: `"my node"`},
+	{name: "invalid version", old: `"1.0"`, new: `"1.0/rc1"`},
+	{name: "unknown architecture", old: `"x86_64"`, new: `"x86-64"`},
+	{name: "unknown distribution", old: `"debian-12"`, new: `"debian-21"`},
+	{name: "unknown distribution without a neighbour", old: `"debian-12"`, new: `"slackware"`},
+	{name: "architecture the distribution lacks", old: "distro  = \"debian-12\"\narch    = \"x86_64\"", new: "distro  = \"ubuntu-24.04\"\narch    = \"arm64\""},
+	{name: "invalid hostname", old: ``, new: `hostname = "-node_1"`},
+	{name: "invalid timezone", old: ``, new: `timezone = "Asia Shanghai"`},
+	{name: "invalid locale", old: ``, new: `locale = "english"`},
+	{name: "distro block nobody uses", old: ``, new: "distro \"mine\" {\n  inherits = \"debian-12\"\n}\n"},
+	{name: "distro inherits from nothing", old: `"debian-12"`, new: "\"mine\"\ndistro \"mine\" {\n  inherits = \"debian-11\"\n}\n"},
+	{name: "distro without anything", old: `"debian-12"`, new: "\"mine\"\ndistro \"mine\" {\n  family = \"rpm\"\n}\n"},
+	{name: "trim", old: ``, new: "trim {\n  keep = [\"tcpdump\"]\n}\n"},
+	{name: "container", old: ``, new: "container \"registry.example.com/pause:1\" {}\n"},
+
+	// rootfs.
+	{name: "missing rootfs", old: "rootfs {\n  packages = [\"systemd-sysv\", \"openssh-server\"]\n}\n", new: ``},
+	{name: "missing packages", old: `packages = ["systemd-sysv", "openssh-server"]`, new: ``},
+	{name: "installer of a later version", old: `packages =`, new: "installer = \"dnf\"\n  packages ="},
+	{name: "unknown installer", old: `packages =`, new: "installer = \"pacman\"\n  packages ="},
+	{name: "pinned package", old: `"openssh-server"]`, new: `"openssh-server=1:9.2"]`},
+	{name: "two packages in one string", old: `"openssh-server"]`, new: `"openssh-server sudo"]`},
+	{name: "upper case package", old: `"openssh-server"]`, new: `"NetworkManager"]`},
+	{name: "package twice", old: `"openssh-server"]`, new: `"systemd-sysv"]`},
+	{name: "package wanted and excluded", old: `"openssh-server"]`, new: "\"openssh-server\"]\n  exclude = [\"openssh-server\"]"},
+	{name: "repository without url", old: `"openssh-server"]`, new: "\"openssh-server\"]\n  repository \"extra\" {\n    suites = [\"stable\"]\n    components = [\"main\"]\n    gpg_key = \"key.gpg\"\n  }"},
+	{name: "repository with a host name", old: `"openssh-server"]`, new: "\"openssh-server\"]\n  repository \"debian\" {\n    url = \"mirror.example.com/debian\"\n  }"},
+	{name: "missing key", old: `"openssh-server"]`, new: "\"openssh-server\"]\n  repository \"debian\" {\n    gpg_key = \"keys/none.gpg\"\n  }"},
+	{name: "repository nobody signed", old: `"openssh-server"]`, new: "\"openssh-server\"]\n  repository \"extra\" {\n    url = \"https://example.com/x\"\n    suites = [\"stable\"]\n    components = [\"main\"]\n  }"},
+	{name: "signatures turned off", old: `"openssh-server"]`, new: "\"openssh-server\"]\n  repository \"debian\" {\n    gpg_check = false\n  }"},
+
+	// Scripts.
+	{name: "script cycle", old: `script "tune" {`, new: "script \"tune\" {\n  after = \"late\""},
+	{name: "script after an unknown one", old: `after  = "tune"`, new: `after  = "tnue"`},
+	{name: "script after a stage behind it", old: `after  = "tune"`, new: `after  = "disk"`},
+	{name: "script after customize and before configure's", old: `after  = "tune"`, new: "after  = \"customize\"\n  before = \"customize\""},
+	{name: "script without a program", old: "after  = \"tune\"\n  inline = \"true\"", new: `after  = "tune"`},
+	{name: "script with two programs", old: `after  = "tune"`, new: `run = "run.sh"`},
+	{name: "script file missing", old: "after  = \"tune\"\n  inline = \"true\"", new: `run = "scripts/late.sh"`},
+	{name: "script file without interpreter", old: "after  = \"tune\"\n  inline = \"true\"", new: `run = "bare.sh"`},
+	{name: "script input missing", old: `after  = "tune"`, new: `inputs = ["file"]`},
+	{name: "script inputs of one name", old: `after  = "tune"`, new: `inputs = ["inputs", "other/inputs"]`},
+	{name: "script environment", old: `after  = "tune"`, new: `env = { "MY-ROLE" = "worker" }`},
+	{name: "script named like a stage", old: `script "late"`, new: `script "customize"`},
+
+	// Files and users.
+	{name: "relative path", old: `"/etc/motd"`, new: `"etc/motd"`},
+	{name: "path with dots", old: `"/etc/motd"`, new: `"/etc/../motd"`},
+	{name: "file in /run", old: `"/etc/motd"`, new: `"/run/motd"`},
+	{name: "file below a file", old: ``, new: "file \"/etc/motd/today\" {\n  content = \"\"\n}\n"},
+	{name: "file without content", old: `content = "hello"`, new: ``},
+	{name: "file with two contents", old: `content = "hello"`, new: "content = \"hello\"\n  source  = \"motd\""},
+	{name: "source missing", old: `content = "hello"`, new: `source = "mtod"`},
+	{name: "source is a directory", old: `content = "hello"`, new: `source = "inputs"`},
+	{name: "mode as a number", old: `content = "hello"`, new: "content = \"hello\"\n  mode = 0644"},
+	{name: "mode out of range", old: `content = "hello"`, new: "content = \"hello\"\n  mode = \"0888\""},
+	{name: "owner with a space", old: `content = "hello"`, new: "content = \"hello\"\n  owner = \"the admin\""},
+	{name: "invalid user name", old: `user "admin"`, new: `user "Admin"`},
+	{name: "uid out of range", old: `groups = ["sudo"]`, new: `uid = 4294967295`},
+	{name: "password in clear text", old: `groups = ["sudo"]`, new: `password_hash = "secret"`},
+	{name: "private key", old: `groups = ["sudo"]`, new: `ssh_authorized_keys = [file("private.pem")]`},
+	{name: "path instead of a key", old: `groups = ["sudo"]`, new: `ssh_authorized_keys = ["admin.pub"]`},
+	{name: "relative home", old: `groups = ["sudo"]`, new: `home = "home/admin"`},
+
+	// Disk.
+	{name: "missing disk", old: "disk {\n  layout = \"single\"\n  size   = \"2GiB\"\n}\n", new: ``},
+	{name: "decimal unit", old: `"2GiB"`, new: `"2GB"`},
+	{name: "short unit", old: `"2GiB"`, new: `"2G"`},
+	{name: "no unit", old: `"2GiB"`, new: `"2147483648"`},
+	{name: "size as a number", old: `"2GiB"`, new: `2147483648`},
+	{name: "fraction", old: `"2GiB"`, new: `"1.5GiB"`},
+	{name: "space in a size", old: `"2GiB"`, new: `"2 GiB"`},
+	{name: "unaligned size", old: `"2GiB"`, new: `"2000001KiB"`},
+	{name: "size beyond any disk", old: `"2GiB"`, new: `"99999999999TiB"`},
+	{name: "no size for the rest", old: "  size   = \"2GiB\"\n", new: ``},
+	{name: "layout of a later version", old: `"single"`, new: `"ab"`},
+	{name: "unknown layout", old: `"single"`, new: `"lvm"`},
+	{name: "disk too small", old: `"2GiB"`, new: `"64MiB"`},
+	{name: "partitions do not fit", old: `size   = "2GiB"`, new: "size   = \"2GiB\"\n  partition \"ROOT\" {\n    size = \"4GiB\"\n  }"},
+	{name: "two partitions take the rest", old: `size   = "2GiB"`, new: "size   = \"2GiB\"\n  partition \"DATA\" {\n    role = \"data\"\n    size = \"rest\"\n  }"},
+	{name: "partition without role and size", old: `size   = "2GiB"`, new: "size   = \"2GiB\"\n  partition \"DATA\" {}"},
+	{name: "unknown role", old: `size   = "2GiB"`, new: "size   = \"2GiB\"\n  partition \"DATA\" {\n    role = \"date\"\n    size = \"1GiB\"\n  }"},
+	{name: "role of a later version", old: `size   = "2GiB"`, new: "size   = \"2GiB\"\n  partition \"SWAP\" {\n    role = \"swap\"\n    size = \"1GiB\"\n  }"},
+	{name: "file system of a later version", old: `size   = "2GiB"`, new: "size   = \"2GiB\"\n  partition \"ROOT\" {\n    filesystem = \"xfs\"\n  }"},
+	{name: "unknown file system", old: `size   = "2GiB"`, new: "size   = \"2GiB\"\n  partition \"ROOT\" {\n    filesystem = \"ext5\"\n  }"},
+	{name: "ESP with ext4", old: `size   = "2GiB"`, new: "size   = \"2GiB\"\n  partition \"ESP\" {\n    filesystem = \"ext4\"\n  }"},
+	{name: "ESP too small", old: `size   = "2GiB"`, new: "size   = \"2GiB\"\n  partition \"ESP\" {\n    size = \"1MiB\"\n  }"},
+	{name: "label too long for FAT", old: `size   = "2GiB"`, new: "size   = \"2GiB\"\n  partition \"TRANSFERDATA\" {\n    role = \"data\"\n    size = \"32MiB\"\n    filesystem = \"vfat\"\n  }"},
+	{name: "label too long for ext4", old: `size   = "2GiB"`, new: "size   = \"2GiB\"\n  partition \"CONTAINER-STORAGE\" {\n    role = \"data\"\n    size = \"32MiB\"\n  }"},
+	{name: "invalid label", old: `size   = "2GiB"`, new: "size   = \"2GiB\"\n  partition \"my data\" {\n    role = \"data\"\n    size = \"32MiB\"\n  }"},
+	{name: "duplicate partition", old: `size   = "2GiB"`, new: "size   = \"2GiB\"\n  partition \"DATA\" {\n    role = \"data\"\n    size = \"32MiB\"\n  }\n  partition \"DATA\" {\n    role = \"data\"\n    size = \"32MiB\"\n  }"},
+	{name: "two mounts at one place", old: `size   = "2GiB"`, new: "size   = \"2GiB\"\n  partition \"A\" {\n    role = \"data\"\n    size = \"32MiB\"\n    mount = \"/srv\"\n  }\n  partition \"B\" {\n    role = \"data\"\n    size = \"32MiB\"\n    mount = \"/srv\"\n  }"},
+	{name: "data mounted as root", old: `size   = "2GiB"`, new: "size   = \"2GiB\"\n  partition \"A\" {\n    role = \"data\"\n    size = \"32MiB\"\n    mount = \"/\"\n  }"},
+	{name: "no root", old: `layout = "single"`, new: "partition \"BIOS\" {\n    role = \"bios\"\n    size = \"1MiB\"\n  }\n  partition \"ESP\" {\n    role = \"esp\"\n    size = \"64MiB\"\n  }"},
+	{name: "UEFI without an ESP", old: `layout = "single"`, new: "partition \"BIOS\" {\n    role = \"bios\"\n    size = \"1MiB\"\n  }\n  partition \"ROOT\" {\n    role = \"root\"\n    size = \"rest\"\n  }"},
+	{name: "BIOS without a boot partition", old: `layout = "single"`, new: "partition \"ESP\" {\n    role = \"esp\"\n    size = \"64MiB\"\n  }\n  partition \"ROOT\" {\n    role = \"root\"\n    size = \"rest\"\n  }"},
+	{name: "rest is not last", old: `layout = "single"`, new: "partition \"ROOT\" {\n    role = \"root\"\n    size = \"rest\"\n  }\n  partition \"BIOS\" {\n    role = \"bios\"\n    size = \"1MiB\"\n  }\n  partition \"ESP\" {\n    role = \"esp\"\n    size = \"64MiB\"\n  }"},
+	{name: "two roots", old: `layout = "single"`, new: "layout = \"single\"\n  partition \"ROOT2\" {\n    role = \"root\"\n    size = \"64MiB\"\n  }"},
+	{name: "root that cannot grow", old: `size   = "2GiB"`, new: "size   = \"2GiB\"\n  grow   = true\n  partition \"ROOT\" {\n    size = \"1GiB\"\n  }\n  partition \"DATA\" {\n    role = \"data\"\n    size = \"rest\"\n  }"},
+	{name: "no partitions", old: `layout = "single"`, new: ``},
+	{name: "mount options with a space", old: `size   = "2GiB"`, new: "size   = \"2GiB\"\n  partition \"ROOT\" {\n    mount_options = \"noatime, nodev\"\n  }"},
+	{name: "invalid type", old: `size   = "2GiB"`, new: "size   = \"2GiB\"\n  partition \"ROOT\" {\n    type = \"8300\"\n  }"},
+
+	// Boot and outputs.
+	{name: "unknown firmware", old: `"bios", "uefi"`, new: `"efi"`},
+	{name: "firmware the architecture lacks", old: `arch    = "x86_64"`, new: `arch    = "aarch64"`},
+	{name: "no firmware", old: `"bios", "uefi"`, new: ``},
+	{name: "Secure Boot without UEFI", old: `["bios", "uefi"]`, new: "[\"bios\"]\n  secure_boot = \"distro\""},
+	{name: "unknown Secure Boot setting", old: `["bios", "uefi"]`, new: "[\"uefi\"]\n  secure_boot = \"on\""},
+	{name: "invalid console", old: `["bios", "uefi"]`, new: "[\"uefi\"]\n  console = [\"/dev/ttyS0\"]"},
+	{name: "console in cmdline", old: `["bios", "uefi"]`, new: "[\"uefi\"]\n  cmdline = [\"console=ttyS0\"]"},
+	{name: "two parameters in one string", old: `["bios", "uefi"]`, new: "[\"uefi\"]\n  cmdline = [\"quiet splash\"]"},
+	{name: "timeout out of range", old: `["bios", "uefi"]`, new: "[\"uefi\"]\n  timeout = -1"},
+	{name: "GRUB password in clear text", old: `["bios", "uefi"]`, new: "[\"uefi\"]\n  password_pbkdf2 = \"secret\""},
+	{name: "missing output", old: `output "raw" {}`, new: ``},
+	{name: "output of a later version", old: `output "raw" {}`, new: "output \"iso\" {\n  mode = \"install\"\n}"},
+	{name: "unknown output", old: `output "raw"`, new: `output "qcow"`},
+	{name: "unknown compression", old: `output "raw" {}`, new: "output \"qcow2\" {\n  compression = \"gzip\"\n}"},
+	{name: "level out of range", old: `output "raw" {}`, new: "output \"qcow2\" {\n  compression = \"deflate\"\n  level = 22\n}"},
+	{name: "level without compression", old: `output "raw" {}`, new: "output \"qcow2\" {\n  compression = \"none\"\n  level = 1\n}"},
+	{name: "compressed raw", old: `output "raw" {}`, new: "output \"raw\" {\n  compression = \"zstd\"\n}"},
+}
+
+func TestBaseHasNoMistakes(t *testing.T) {
+	if _, p := loadText(t, base, Options{}); len(p.Diagnostics) > 0 {
+		t.Fatal(p.Error())
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	var b strings.Builder
+	for _, m := range mistakes {
+		text := base + m.new
+		if m.old != "" {
+			if !strings.Contains(base, m.old) {
+				t.Errorf("%s: the base recipe has no %q", m.name, m.old)
+			}
+			text = strings.Replace(base, m.old, m.new, 1)
+		}
+		r, p := loadText(t, text, m.options)
+		if len(p.Diagnostics) == 0 {
+			t.Errorf("%s: nothing was reported", m.name)
+		}
+		if (r == nil) != p.HasErrors() || (p.Err() == nil) == p.HasErrors() {
+			t.Errorf("%s: recipe %v with errors %v", m.name, r != nil, p.Err())
+		}
+		fmt.Fprintf(&b, "=== %s\n%s\n\n", m.name, p.Error())
+	}
+	b.WriteString("=== no such recipe\n")
+	_, p := load(files(), "/work", "none.hcl", Options{})
+	fmt.Fprintf(&b, "%s\n", p.Error())
+	golden(t, "testdata/mistakes.golden", b.String())
+	if len(mistakes) < 45 {
+		t.Errorf("only %d mistakes", len(mistakes))
+	}
+}
+
+func golden(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got == string(want) {
+		return
+	}
+	g, w := strings.Split(got, "\n=== "), strings.Split(string(want), "\n=== ")
+	for i := range max(len(g), len(w)) {
+		switch {
+		case i >= len(g):
+			t.Fatalf("%s has more: %s", path, w[i])
+		case i >= len(w) || g[i] != w[i]:
+			t.Errorf("differs from %s (go test -update rewrites it):\n%s", path, g[i])
+		}
+	}
+}
