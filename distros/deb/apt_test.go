@@ -20,10 +20,10 @@ const (
 	aptFallback = "http://ftp.debian.org/"
 )
 
-// An aptRoot is a private apt: its own sources, indexes and cache and an empty
+// A privateApt is a private apt: its own sources, indexes and cache and an empty
 // dpkg status, so that neither the host's packages nor its configuration
 // matter and no privilege is needed.
-type aptRoot struct {
+type privateApt struct {
 	dir      string
 	universe *Universe
 	packages []*Package
@@ -37,14 +37,14 @@ func needTool(tb testing.TB, tool, debianPackage string) {
 	}
 }
 
-// newAptRoot downloads the indexes of Debian 12 with apt-get and parses them.
-func newAptRoot(tb testing.TB) *aptRoot {
+// newPrivateApt downloads the indexes of Debian 12 with apt-get and parses them.
+func newPrivateApt(tb testing.TB) *privateApt {
 	tb.Helper()
 	needTool(tb, "apt-get", "apt")
 	if _, err := os.Stat(aptKeyring); err != nil {
 		tb.Fatalf("%v; install the package debian-archive-keyring (make test does)", err)
 	}
-	a := &aptRoot{dir: tb.TempDir()}
+	a := &privateApt{dir: tb.TempDir()}
 	for _, dir := range []string{"etc/apt.conf.d", "etc/preferences.d", "etc/trusted.gpg.d", "etc/sources.list.d", "lists/partial", "cache/archives/partial"} {
 		if err := os.MkdirAll(filepath.Join(a.dir, dir), 0o755); err != nil {
 			tb.Fatal(err)
@@ -81,7 +81,7 @@ Debug::NoLocking "true";
 	return a
 }
 
-func (a *aptRoot) write(tb testing.TB, name, content string) {
+func (a *privateApt) write(tb testing.TB, name, content string) {
 	tb.Helper()
 	if err := os.WriteFile(filepath.Join(a.dir, name), []byte(content), 0o644); err != nil {
 		tb.Fatal(err)
@@ -115,7 +115,7 @@ func aptSources(tb testing.TB) string {
 }
 
 // parse reads the downloaded indexes in the order of the sources.
-func (a *aptRoot) parse(tb testing.TB) {
+func (a *privateApt) parse(tb testing.TB) {
 	tb.Helper()
 	command := exec.Command("apt-get", "indextargets", "--format", "$(RELEASE) $(FILENAME)", "Created-By: Packages")
 	command.Env = a.environment()
@@ -145,13 +145,13 @@ func (a *aptRoot) parse(tb testing.TB) {
 	}
 }
 
-func (a *aptRoot) environment() []string {
+func (a *privateApt) environment() []string {
 	return append(os.Environ(), "APT_CONFIG="+a.dir+"/apt.conf", "LC_ALL=C")
 }
 
 // simulate returns what apt-get would install, as sorted "name version", or
 // its message when it finds no solution.
-func (a *aptRoot) simulate(tb testing.TB, names []string, recommends bool) (set []string, failure string) {
+func (a *privateApt) simulate(tb testing.TB, names []string, recommends bool) (set []string, failure string) {
 	tb.Helper()
 	option := "--no-install-recommends"
 	if recommends {

@@ -30,10 +30,10 @@ type Item struct {
 // which every dependency is satisfied and nothing conflicts, sorted by name
 // and architecture. It does not depend on the order of the request.
 //
-// The set is the one that apt-get install would choose for an empty system:
-// only the newest version of each package (or the one that was asked for by
-// "=") is considered; dependencies are followed depth first, beginning with
-// the package that the indexes mention first; one that nothing chosen so far
+// The set is the one that apt-get install would choose for an empty system if
+// it was asked for the same packages in the order of their names: only the
+// newest version of each package (or the one that was asked for by "=") is
+// considered; dependencies are followed depth first; one that nothing chosen so far
 // satisfies is given its first alternative that is possible, and among several
 // providers an essential one, one of higher priority, or the one mentioned
 // last. Where this leads into a contradiction, unlike apt, Solve looks for
@@ -58,8 +58,10 @@ func (u *Universe) Solve(r Request) ([]*Package, error) {
 			set = append(set, s.packages[v])
 		}
 	}
-	slices.SortFunc(set, func(a, b *Package) int {
-		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Arch, b.Arch))
-	})
+	slices.SortFunc(set, comparePackages)
 	return set, nil
+}
+
+func comparePackages(a, b *Package) int {
+	return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Arch, b.Arch))
 }

@@ -393,20 +393,16 @@ func (s *search) ask(r Request) (wrong []string) {
 	return wrong
 }
 
-// setRoots collects what was asked for in the order in which the indexes
-// mention it: apt's order, and independent of the order of the request.
+// setRoots collects what was asked for, by name: the order in which their
+// dependencies are followed makes a difference, the order of the request must
+// not.
 func (s *search) setRoots() {
 	for _, f := range s.given {
 		if f.kind == factAsked && !slices.Contains(s.roots, f.subject) {
 			s.roots = append(s.roots, f.subject)
 		}
 	}
-	slices.SortFunc(s.roots, func(a, b int) int {
-		p, q := s.packages[a], s.packages[b]
-		return cmp.Or(
-			cmp.Compare(s.universe.mentionedAt(p.Name), s.universe.mentionedAt(q.Name)),
-			strings.Compare(p.Arch, q.Arch))
-	})
+	slices.SortFunc(s.roots, func(a, b int) int { return comparePackages(s.packages[a], s.packages[b]) })
 }
 
 // pick returns the package that an item asks for and makes it the only

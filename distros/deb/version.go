@@ -39,8 +39,12 @@ func CheckVersion(s string) error {
 	if strings.HasSuffix(s, "-") {
 		return fmt.Errorf("version %q: the revision after the last '-' is empty", s)
 	}
-	if i := strings.IndexFunc(upstream+revision, isNoVersionRune); i >= 0 {
-		return fmt.Errorf("version %q contains the character %q", s, (upstream + revision)[i])
+	for i := range len(upstream + revision) {
+		c := (upstream + revision)[i]
+		inRevision := i >= len(upstream)
+		if !isDigit(c) && !isLetter(c) && strings.IndexByte(".+~-:", c) < 0 || inRevision && c == ':' {
+			return fmt.Errorf("version %q contains the character %q where it cannot be", s, c)
+		}
 	}
 	return nil
 }
@@ -111,10 +115,6 @@ func rank(s string, i int) int {
 	default:
 		return int(s[i]) + 256
 	}
-}
-
-func isNoVersionRune(r rune) bool {
-	return r >= 0x80 || !isDigit(byte(r)) && !isLetter(byte(r)) && !strings.ContainsRune(".+-~:", r)
 }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
