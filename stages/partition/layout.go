@@ -82,6 +82,9 @@ func (e *TooSmallError) Error() string {
 		(e.Need-e.Have+Alignment-1)/Alignment, e.Have/Alignment, e.Need/Alignment, &list)
 }
 
+// ExitStatus is that of a mistake in the recipe.
+func (e *TooSmallError) ExitStatus() int { return 2 }
+
 // Plan places partitions on a disk of size bytes, in the order of specs, without gaps. The size is rounded up to a
 // multiple of Alignment; 0 means the smallest disk that holds them. At most one partition may take the rest, and
 // it need not be the last. When they do not fit, the error is a *TooSmallError.

@@ -77,7 +77,7 @@ func espFiles() map[string][]byte {
 		"LongFileName.first":                          []byte("1"),
 		"LongFileName.second":                         []byte("2"),
 		"LONGFI~1.FIR":                                []byte("a short name that the tail must avoid"),
-		"ünïcödé 漢→.txt":                               []byte("code points beyond ASCII (mtools knows none beyond the BMP)"),
+		"ünïcödé 漢→.txt":                              []byte("code points beyond ASCII (mtools knows none beyond the BMP)"),
 		".hidden":                                     []byte("dot"),
 		"exactly13char":                               []byte("a long name that fills an entry"),
 		"[brackets]+,;=.cfg":                          []byte("signs that only long names have"),
@@ -125,21 +125,27 @@ func TestEverySizeIsCleanAndReadsBack(t *testing.T) {
 			if out := disktest.Run(t, "fatlabel", path); strings.TrimSpace(out) != "BOOT" {
 				t.Errorf("fatlabel prints %q", out)
 			}
-			dir := t.TempDir()
-			disktest.Run(t, "mcopy", "-s", "-m", "-i", path, "::*", dir)
-			for name, data := range files {
-				if strings.HasSuffix(name, "/") {
-					if info, err := os.Stat(filepath.Join(dir, name)); err != nil || !info.IsDir() {
-						t.Errorf("directory %s: %v", name, err)
-					}
-					continue
-				}
-				got, err := os.ReadFile(filepath.Join(dir, name))
-				if err != nil || !bytes.Equal(got, data) {
-					t.Errorf("mcopy reads %d bytes of %s, %v; want %d equal ones", len(got), name, err, len(data))
-				}
-			}
+			checkFiles(t, path, files)
 		})
+	}
+}
+
+// checkFiles compares what mcopy reads from the file system at path with files.
+func checkFiles(t *testing.T, path string, files map[string][]byte) {
+	t.Helper()
+	dir := t.TempDir()
+	disktest.Run(t, "mcopy", "-s", "-m", "-i", path, "::*", dir)
+	for name, data := range files {
+		if strings.HasSuffix(name, "/") {
+			if info, err := os.Stat(filepath.Join(dir, name)); err != nil || !info.IsDir() {
+				t.Errorf("directory %s: %v", name, err)
+			}
+			continue
+		}
+		got, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil || !bytes.Equal(got, data) {
+			t.Errorf("mcopy reads %d bytes of %s, %v; want %d equal ones", len(got), name, err, len(data))
+		}
 	}
 }
 
@@ -196,6 +202,50 @@ func TestSameInputsSameBytes(t *testing.T) {
 		if !bytes.Equal(im.Encode(), want) {
 			t.Fatal("two runs give different images")
 		}
+	}
+}
+
+// TestRandomTrees writes trees of many shapes, with sizes around those of sectors and clusters.
+func TestRandomTrees(t *testing.T) {
+	st := disktest.Store(t)
+	lengths := []int{0, 1, 511, 512, 513, 1023, 1024, 1025, 2048, 4095, 4096, 4097, 70_000}
+	const alphabet = "abcXYZ019 ._-+~#äΩ漢"
+	for seed := range uint64(12) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 5))
+			name := func() string {
+				letters := []rune(alphabet)
+				b := make([]rune, 1+r.IntN(40))
+				for i := range b {
+					b[i] = letters[r.IntN(len(letters))]
+				}
+				return strings.Trim(string(b), " .~") + fmt.Sprint(r.IntN(1_000_000))
+			}
+			dirs, files := []string{""}, map[string][]byte{}
+			for range 150 {
+				path := dirs[r.IntN(len(dirs))] + name()
+				if r.IntN(5) == 0 {
+					dirs = append(dirs, path+"/")
+					files[path+"/"] = nil
+					continue
+				}
+				data := make([]byte, lengths[r.IntN(len(lengths))])
+				for i := range data {
+					data[i] = byte(r.Uint32())
+				}
+				files[path] = data
+			}
+			size := []int64{7 * mib, 20 * mib, 50 * mib, 66 * mib, 300 * mib}[r.IntN(5)]
+			im, err := fat.Write(context.Background(), st, makeTree(t, st, files), fat.Options{Size: size, Time: when})
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := disktest.WriteFile(t, st, im)
+			if out := disktest.Run(t, "fsck.fat", "-n", path); strings.Count(out, "\n") != 2 {
+				t.Errorf("fsck.fat is not content:\n%s", out)
+			}
+			checkFiles(t, path, files)
+		})
 	}
 }
 
