@@ -112,6 +112,7 @@ func newApp(s streams) *cli.App {
 			newBootCommand(s),
 			newDistrosCommand(s),
 			newCacheCommand(s),
+			newDoctorCommand(s),
 			newCompletionCommand(s),
 			newVersionCommand(s),
 		},

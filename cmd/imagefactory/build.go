@@ -25,6 +25,7 @@ func newBuildCommand(s streams) *cli.Command {
 			"cache; \"imagefactory plan\" tells which.",
 		Flags: append(opts.flags(),
 			&cli.StringSliceFlag{Name: "only", Usage: "make only the output of this `TYPE`; may be repeated", Destination: &opts.only},
+			&cli.BoolFlag{Name: "verify", Usage: "build once more without the cache, and name the first difference if there is one", Destination: &opts.verify},
 		),
 		Action: func(c *cli.Context) error {
 			path, err := oneArgument(c, "recipe")
@@ -43,7 +44,8 @@ func newBuildCommand(s streams) *cli.Command {
 
 type buildOptions struct {
 	pipelineOptions
-	only cli.StringSlice
+	only   cli.StringSlice
+	verify bool
 }
 
 // buildResult is what a build did. As JSON it is one line, the last one after
@@ -64,6 +66,9 @@ func runBuild(ctx context.Context, opts buildOptions, s streams) (buildResult, e
 	}
 	defer closeEnv()
 	summary, err := env.Build(ctx, recipe)
+	if err == nil && opts.verify {
+		err = env.Verify(ctx, recipe)
+	}
 	return buildResult{"summary", summary}, err
 }
 
