@@ -321,3 +321,21 @@ func (g *Graph) wanted(targets []Node) map[*node]bool {
 	}
 	return wanted
 }
+
+// Value is what a stage gave.
+type Value struct {
+	Stage      string
+	Digest     store.Digest   // of the result's JSON document
+	References []store.Digest // objects that the result names, in its order
+}
+
+// Values returns what the stages of a finished Run gave, in the order of the graph.
+func (g *Graph) Values() []Value {
+	var values []Value
+	for _, n := range g.nodes {
+		if n.value != nil {
+			values = append(values, Value{Stage: n.stage.Name, Digest: store.Sum(n.value), References: references(n.value)})
+		}
+	}
+	return values
+}
