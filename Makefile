@@ -1,0 +1,67 @@
+# imagefactory: make build, demo, test. Everything a target needs and the host
+# lacks is installed by the target itself, which says so.
+
+GO       ?= go
+PREFIX   ?= /usr/local
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -X main.version=$(VERSION)
+
+# Pinned, so that every machine has the same opinion.
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# Programs the targets need, and the packages that hold them.
+BUILD_TOOLS := newuidmap
+TEST_TOOLS  := qemu-system-x86_64 qemu-img e2fsck debugfs sgdisk sfdisk fsck.fat mtype fuse2fs dpkg-deb getfacl getcap setfattr ssh
+BENCH_TOOLS := mmdebstrap
+
+export CGO_ENABLED := 0
+
+.PHONY: build install demo test test-full lint bench fuzz clean go deps deps-build deps-test deps-bench
+
+build: go ## Build bin/imagefactory
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/imagefactory ./cmd/imagefactory
+
+install: build
+	install -D -m 0755 bin/imagefactory $(DESTDIR)$(PREFIX)/bin/imagefactory
+
+demo: deps-build build ## Build the Debian 12 example into out/
+	bin/imagefactory doctor
+	bin/imagefactory build -o out examples/debian-12.hcl
+	@echo 'Boot it with: bin/imagefactory boot --firmware uefi   (make deps-test installs QEMU)'
+
+# Packages are tested one after the other, so that their figures and their
+# virtual machines do not get into each other's way.
+test: deps-test build ## Run the tests, essential boots included
+	$(GO) test -count=1 -p 1 -timeout 60m ./...
+
+test-full: deps-test build ## Run every test: all images under all firmware
+	IMAGEFACTORY_TEST=full $(GO) test -count=1 -p 1 -timeout 180m ./...
+
+lint: go ## Look for mistakes without running anything
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted with gofmt:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+bench: deps-test deps-bench build ## Compare with mmdebstrap, mke2fs and qemu-img
+	IMAGEFACTORY_BENCH=1 $(GO) test -count=1 -p 1 -timeout 60m -run '^TestBench' -v ./e2e
+
+FUZZTIME ?= 20s
+fuzz: go ## Run every fuzz target for FUZZTIME
+	@set -e; for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "$$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+clean:
+	rm -rf bin out
+
+go:
+	@command -v $(GO) >/dev/null || { echo "Go is not installed: get it from https://go.dev/dl/ or your distribution, version 1.26 or later" >&2; exit 1; }
+
+deps: deps-test deps-bench
+
+deps-build: ; @./.ci/install build $(BUILD_TOOLS)
+deps-test:  ; @./.ci/install test $(BUILD_TOOLS) $(TEST_TOOLS)
+deps-bench: ; @./.ci/install bench $(BENCH_TOOLS)
