@@ -75,6 +75,18 @@ func (e *ExpiredError) Error() string {
 		e.Name, e.ValidUntil.UTC().Format(time.RFC1123))
 }
 
+// NotSignedError says that something is no InRelease file at all, or not a whole
+// one.
+type NotSignedError struct {
+	Name   string // of the file
+	Reason string
+}
+
+// Error names the file and the reason.
+func (e *NotSignedError) Error() string {
+	return fmt.Sprintf("%s is not a signed Release file: %s", e.Name, e.Reason)
+}
+
 // A SignatureError says why no signature of an InRelease file counts.
 type SignatureError struct {
 	Name    string   // of the InRelease file
@@ -101,15 +113,15 @@ func (e *SignatureError) Error() string {
 // RIPEMD-160, the key not shorter than 2048 bits. Nothing but white space may
 // stand outside the signed text.
 //
-// Errors are a *SignatureError, an *ExpiredError, or say that the file is
-// malformed.
+// Errors are a *NotSignedError, a *SignatureError, an *ExpiredError, or say that
+// the file is malformed.
 func VerifyRelease(inRelease []byte, keyring Keyring, o ReleaseOptions) (*Release, error) {
 	if len(keyring) == 0 {
 		return nil, fmt.Errorf("%s cannot be verified: the keyring is empty", o.Name)
 	}
 	text, signatures, err := splitClearSigned(inRelease)
 	if err != nil {
-		return nil, fmt.Errorf("%s is not a signed Release file: %w", o.Name, err)
+		return nil, &NotSignedError{Name: o.Name, Reason: err.Error()}
 	}
 	signers, err := verifySignatures(text, signatures, keyring, o)
 	if err != nil {
@@ -131,7 +143,7 @@ func ReadUnsignedRelease(p []byte, o ReleaseOptions) (*Release, error) {
 	if bytes.HasPrefix(p, []byte(clearSignStart)) {
 		var err error
 		if text, _, err = splitClearSigned(p); err != nil {
-			return nil, fmt.Errorf("%s is not a signed Release file: %w", o.Name, err)
+			return nil, &NotSignedError{Name: o.Name, Reason: err.Error()}
 		}
 	}
 	return readRelease(text, o)

@@ -64,10 +64,9 @@ func LoadIndexes(ctx context.Context, client *fetch.Client, config RepositoryCon
 
 // FindRepository finds the repository among config.URIs and verifies its InRelease
 // file, which has the digests of everything else; Indexes are not read yet. URIs
-// that cannot be reached, lack a file, or hold somebody else's repository (other
-// signing keys, suite, Origin or Label) are passed over; a URI whose signature by
-// a trusted key is wrong or which has expired is an error, because something is
-// amiss there.
+// that cannot be reached or hold something else (not signed, or another key,
+// suite, Origin or Label) are passed over; a URI whose signature by a trusted key
+// is wrong or which has expired is an error, because something is amiss there.
 func FindRepository(ctx context.Context, client *fetch.Client, config RepositoryConfig) (*RepositoryIndexes, error) {
 	if len(config.URIs) == 0 {
 		return nil, fmt.Errorf("repository %s has no URL", config.Name)
@@ -85,11 +84,12 @@ func FindRepository(ctx context.Context, client *fetch.Client, config Repository
 		}
 		passedOver = append(passedOver, err)
 		var wrong *wrongRepositoryError
+		var notSigned *NotSignedError
 		var signature *SignatureError
 		var download *fetch.Error
 		var offline *fetch.OfflineError
 		switch {
-		case errors.As(err, &wrong), errors.As(err, &download), errors.As(err, &offline):
+		case errors.As(err, &wrong), errors.As(err, &notSigned), errors.As(err, &download), errors.As(err, &offline):
 		case errors.As(err, &signature) && signature.UnknownKeys:
 		default:
 			return nil, fmt.Errorf("repository %s: %w", config.Name, err)
@@ -197,7 +197,7 @@ const maxIndexBytes = 2 << 30
 
 // load downloads and parses one Packages file.
 func (r *RepositoryIndexes) load(ctx context.Context, client *fetch.Client, config RepositoryConfig, file IndexFile) (*Index, error) {
-	fail := func(err error) error { return fmt.Errorf("%s: %w", file.Path, err) }
+	fail := func(err error) error { return fmt.Errorf("repository %s: %w", config.Name, err) }
 	base := r.URI + "/dists/" + config.Suite + "/"
 	urls := []string{base + file.Path}
 	if r.Release.AcquireByHash {
@@ -211,7 +211,7 @@ func (r *RepositoryIndexes) load(ctx context.Context, client *fetch.Client, conf
 		Digest: file.Digest,
 	})
 	if err != nil {
-		return nil, err
+		return nil, fail(err)
 	}
 	f, err := os.Open(name)
 	if err != nil {
@@ -223,9 +223,6 @@ func (r *RepositoryIndexes) load(ctx context.Context, client *fetch.Client, conf
 		return nil, fail(err)
 	}
 	defer release()
-	index, err := ParseIndex(&memberReader{ctx: ctx, r: plain, left: maxIndexBytes, limit: maxIndexBytes}, config.Name)
-	if err != nil {
-		return nil, fail(err)
-	}
-	return index, nil
+	// Its errors name the repository.
+	return ParseIndex(&memberReader{ctx: ctx, r: plain, left: maxIndexBytes, limit: maxIndexBytes}, config.Name)
 }
