@@ -50,10 +50,10 @@ distro "deb" {
 
   scripts {
     env = {
-      DEBIAN_FRONTEND          = "noninteractive"
+      DEBIAN_FRONTEND             = "noninteractive"
       DEBCONF_NONINTERACTIVE_SEEN = "true"
-      DEBCONF_NOWARNINGS       = "yes"
-      INITRD                   = "No" # the kernel's hook in /etc/kernel/postinst.d makes no initramfs
+      DEBCONF_NOWARNINGS          = "yes"
+      INITRD                      = "No" # the kernel's hook in /etc/kernel/postinst.d makes no initramfs
     }
 
     # 101: the policy forbids starting services (invoke-rc.d(8)).

@@ -1,0 +1,159 @@
+// Package recipes is the language in which an image is described, and the lock file which pins what it is made from.
+//
+// [Load] reads a recipe, evaluates it and checks everything that can be known before anything is built; what it returns
+// is plain values. Stages never see HCL. Mistakes come back as [Problems]: each says what is wrong, where, and what to
+// write instead.
+//
+// # The language
+//
+// A recipe is a file of HCL 2 (https://github.com/hashicorp/hcl/blob/main/hclsyntax/spec.md). Attributes stand at the
+// top, blocks for the parts of the image below. Unknown attributes, blocks, variables and functions are errors, and so
+// are variables and locals nothing uses. Required attributes are marked with *.
+//
+//	name*     string   letters, digits, . _ -; first part of the names of output files
+//	version*  string   likewise, and + ~
+//	distro*   string   a built-in distribution (see package distros) or the label of a distro block
+//	arch*     string   "x86_64" or "amd64"; "aarch64" or "arm64"
+//	hostname  string   RFC 1123, up to 64 characters; default: the name, or "localhost" when it is no host name
+//	timezone  string   name in the time zone database; default: the distribution's
+//	locale    string   value of LANG; default: the distribution's. Others than C.UTF-8 need packages which hold them
+//	include   list     recipe files to read before this one, see below
+//
+//	variable "NAME" { default  type  description  sensitive }
+//	locals { NAME = value … }
+//	distro "NAME" { inherits … }                      a definition of one's own; the format is in package distros
+//
+//	rootfs {
+//	  packages*  list     packages to install, besides the distribution's base
+//	  exclude    list     packages never to install
+//	  recommends bool     follow weak dependencies; default false
+//	  installer  string   "native"
+//	  repository "NAME" { url*  suites*  components*  gpg_key  gpg_check }
+//	}
+//
+// A repository with the name of one of the distribution's changes what it says and keeps the rest. With url the host's
+// apt configuration is not asked for a mirror. gpg_key is the path of a key or keyring; gpg_check = false turns
+// verification off, with a warning.
+//
+//	script "NAME" {
+//	  inline or run*      the program: text for /bin/sh -e, or the path of a file whose first line names its interpreter
+//	  after      string   a script, or the stage "rootfs" (the same as "configure"), "configure" or "customize"
+//	  before     string   a script, or the stage "customize" or "initramfs"
+//	  inputs     list     files and directories, readable at /run/imagefactory/inputs/<last element of the path>
+//	  env        map      environment
+//	  network    bool     default false
+//	}
+//
+// The pipeline is lock → packages → rootfs → configure (maintainer scripts) → customize (files, users) → scripts →
+// initramfs → filesystems → disk → emit. A script which says nothing runs after customize; one which only says before
+// runs directly in front of that, where that runs; the others keep their order of definition.
+//
+//	file "/PATH" { content or source*  mode = "0644"  owner = "root"  group = "root" }
+//
+//	user "NAME" {
+//	  uid  group  groups  home  shell  comment  system  ssh_authorized_keys  password_hash
+//	}
+//
+// password_hash is a hash of crypt(5), "!" (locked) or "*" (no password); without it a new account is locked. See
+// sha512crypt below. ssh_authorized_keys takes keys or the text of whole .pub files.
+//
+//	disk {
+//	  layout  string      "single", or none: then every partition is written out
+//	  size    string      of the image; needed when a partition takes the rest
+//	  grow    bool        the root grows to the real disk on first boot; default: when the root is last
+//	  partition "LABEL" {
+//	    role*          "esp", "bios", "root", "boot" or "data"
+//	    size*          "512MiB", or "rest"
+//	    filesystem     "ext4" or "vfat"; default: vfat for esp, none for bios, ext4 for others
+//	    mount          default: "/" for root, "/boot" for boot, else not mounted
+//	    mount_options  default "defaults"
+//	    type           GUID of the partition type; default: that of the role
+//	  }
+//	}
+//
+// "single" stands for a BIOS boot partition "BIOS" of 1MiB (when firmware has bios), "ESP" of 100MiB with vfat (when it
+// has uefi) and "ROOT" with ext4 and the rest. A partition block with one of these labels changes what it says; others
+// are added before the one that takes the rest.
+//
+//	boot {
+//	  firmware         list     "bios", "uefi"; default: all the architecture has
+//	  secure_boot      string   "distro" (signed shim and GRUB; the default where they exist) or "off"
+//	  console          list     "tty0", "ttyS0,115200n8"; the last is /dev/console
+//	  cmdline          list     further kernel parameters, one per element
+//	  timeout          number   seconds the menu is shown, 0 to 3600; default 1
+//	  password_pbkdf2  string   hash by grub-mkpasswd-pbkdf2; protects editing of menu entries
+//	}
+//
+//	output "raw" {}
+//	output "qcow2" { compression = "zstd" | "deflate" | "none"  level }    level 1 is fastest; zstd to 19, deflate to 9
+//
+// Sizes are strings of a whole number and KiB, MiB, GiB or TiB. On the disk they are multiples of 1MiB.
+//
+// Blocks trim and container, outputs iso and upgrade, layout ab, file system xfs and other installers belong to later
+// versions; they are reported, never ignored.
+//
+// # Values
+//
+// var.NAME is a variable. Its value comes from, the later winning: default; the environment variable
+// IMAGEFACTORY_VAR_NAME; files given with -var-file, in order; -var NAME=VALUE. A variable file has lines NAME = VALUE in
+// HCL. On the command line and in the environment, text is taken as it is when the variable's type is string, number or
+// bool, and as an HCL expression when it is a list, map or object. Without type a variable has the type of its default,
+// or is a string. Values of sensitive variables do not appear in messages.
+//
+// local.NAME is a local; locals may refer to variables and to each other.
+//
+// Functions, with the meaning they have in other HCL tools: abs, base64decode, base64encode, can, ceil, chomp, coalesce
+// (the first that is not null), coalescelist, compact, concat, contains, distinct, element, flatten, floor, format,
+// formatlist, indent, join, jsondecode, jsonencode, keys, length, lookup (with a default), lower, max, merge, min,
+// parseint, range, regex, regexall, regexreplace, replace, reverse, setintersection, setproduct, setsubtract, setunion,
+// sha256, slice, sort, split, substr, title, tobool, tolist, tomap, tonumber, toset, tostring, trim, trimprefix,
+// trimspace, trimsuffix, try, upper, values, zipmap; and
+//
+//	file(path), filebase64(path), filesha256(path), fileexists(path)
+//	templatefile(path, values)       ${…} and %{…} in the file, which sees the values and the functions that read no files
+//	sha512crypt(password, salt)      a hash for password_hash; the salt (8 to 16 letters, digits, . and /) stands in the
+//	                                 recipe so that the same recipe gives the same image
+//
+// There is no function for the environment, the time or random numbers, for the same reason. Strings are Unicode in
+// normal form C; source in a file block copies bytes as they are. Files read into values have at most 16 MiB.
+//
+// # Composition
+//
+// include names recipe files which are read first, in order, each once; they may include others. Later definitions
+// override earlier ones, and the including file overrides what it includes: attributes by name, blocks with a label whole
+// and by label. Blocks without a label (rootfs, disk, boot) are joined attribute by attribute, and the lists
+// rootfs.packages, rootfs.exclude and boot.cmdline are appended to each other. Variables and locals are shared by all
+// files. Relative paths start from the directory of the file they are written in.
+//
+// # The lock file
+//
+// A lock file lies beside the recipe, with ".lock" appended to its name. It is JSON in UTF-8, written with one package
+// per line; readers take any white space. Unknown fields and other versions are errors. All digests are SHA-256 in lower
+// case hexadecimal.
+//
+//	version       1
+//	distro        name of the distribution
+//	arch          "x86_64" or "aarch64"
+//	epoch         seconds since 1970: the newest date of the repositories below; timestamps of the image
+//	request       what the recipe asked for when the lock was made; a lock whose request differs from the recipe's is stale
+//	  distro, arch, essential, recommends
+//	  repositories  list of {name, url, suites, components, key, gpg_check} in order; url is left out where the host's apt
+//	                configuration may supply a mirror; key is "sha256:…" of the key the recipe names
+//	  packages      sorted names: base, rootfs.packages, and what the initramfs and growing the root need
+//	  tools         sorted names: packages of boot tools and signed boot programs
+//	  exclude, priorities
+//	repositories  list, one for each suite
+//	  name          of the repository in the request; several suites share one
+//	  url           the mirror that was used; a build may take the same files from another
+//	  suite, components
+//	  release       digest of the Release document whose signature was verified
+//	  date          of that document, seconds since 1970
+//	  indexes       list of {path below the suite, sha256, size in bytes}
+//	packages      of the image, sorted by name, architecture, version
+//	  name, version, arch (the package manager's names)
+//	  sha256, size  of the package file, in bytes
+//	  repository    name of a repository above
+//	  filename      of the package file below the repository's url; relative, without "." and ".."
+//	  auto          true when nothing asked for the package but dependencies; left out when false
+//	tools         of the tools tree, which is never part of the image; like packages
+package recipes
