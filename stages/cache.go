@@ -283,11 +283,11 @@ func (c *Cache) memo(ctx context.Context, key store.Digest, stage string, run fu
 	}
 	p, err := json.Marshal(value)
 	if err != nil {
-		return nil, false, fmt.Errorf("stage %s: its result cannot be stored: %w", stage, err)
+		return nil, false, fmt.Errorf("the result cannot be stored: %w", err)
 	}
 	if err := c.missing(p); err != nil {
 		// It would never count as cached.
-		return nil, false, fmt.Errorf("stage %s: its result refers to what the store does not have: %w", stage, err)
+		return nil, false, fmt.Errorf("the result refers to what the store does not have: %w", err)
 	}
 	if err := c.save(key, stage, p); err != nil {
 		return nil, false, &CacheError{c.Dir, err}
