@@ -29,11 +29,28 @@
 //
 //	{"key":"sha256:…","stage":"rootfs","value":…}
 //
-// Every string "sha256:…" in the value is a reference to an object of the store.
-// A result counts as present only while all objects it refers to are, through
-// trees and images too; its modification time is when it was last used, which is
-// what cache collection goes by. Results are written under another name and
-// renamed, so a result is there whole or not at all.
+// Every string "sha256:…" in the value, names of members included, is a reference to
+// an object of the store; other digests are written in another way. A result counts
+// as present only while all objects it refers to are, through trees and images too.
+// Its modification time is when it was last used, which is what collection goes by.
+// Results are written under another name and renamed, so a result is there whole or
+// not at all.
+//
+// The record of a recipe's last build is a JSON document with each stage's key and
+// inputs, and their values where those are short:
+//
+//	{"stages":{"disk":{"key":"sha256:…","inputs":[{"name":"size","digest":"sha256:…","text":"\"8GiB\""},
+//	{"name":"rootfs","digest":"sha256:…","stage":true}]}}}
+//
+// It only serves explanations, as that of plan: without it a build is the same.
+//
+// # Collection
+//
+// Whoever has the cache open holds the store's lock shared. Collection and repair
+// hold it exclusively, from counting to the last removal, so that they cannot take
+// away what a build has just stored and is about to refer to; builds that start
+// meanwhile wait. Everything in the directory may be deleted at any time when nobody
+// has it open.
 //
 // # Events
 //

@@ -8,7 +8,7 @@
 //	lock              flock(2): shared by every open store, exclusive for Sweep
 //	packs/<hex>.pack  objects, many in one file
 //	tmp/              batches being written; anything here is garbage once
-//	                  nobody holds the lock
+//	                  nobody holds the lock, and removed by who opens the store next
 //
 // Objects come in packs because a package of a distribution is a few hundred
 // small files: one file to create, one to open, sequential reads, instead of
@@ -40,5 +40,7 @@
 // # Verification
 //
 // An object's bytes are hashed before this process first hands them out, unless
-// this process wrote them itself. A mismatch is a *CorruptError.
+// this process wrote them itself. When they do not match, a copy in another pack
+// takes their place; without one that is a *CorruptError, and the store no longer
+// has the object, so that it can be stored anew.
 package store
