@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,7 +24,7 @@ var toolFuncs = map[string]func(args []string) error{}
 
 func TestMain(m *testing.M) {
 	Init()
-	if len(os.Args) > 1 && os.Args[0] == "/bin/tool" {
+	if len(os.Args) > 1 && filepath.Base(os.Args[0]) == "tool" {
 		f := toolFuncs[os.Args[1]]
 		if f == nil {
 			fmt.Fprintf(os.Stderr, "no tool %q\n", os.Args[1])
@@ -241,3 +242,6 @@ func diff(want, got *tree.Tree) string {
 	}
 	return b.String()
 }
+
+// notifyAll catches every signal that can be caught.
+func notifyAll(c chan os.Signal) { signal.Notify(c) }

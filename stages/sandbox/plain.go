@@ -63,12 +63,7 @@ var plainDevices = []struct {
 }{{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}}
 
 // furnish fills the root's directory for a command in Plain mode.
-func (s *server) furnish(c *cursor, spec *runSpec) error {
-	r, err := newRemover(s.Dir)
-	if err != nil {
-		return err
-	}
-	defer r.close()
+func (s *server) furnish(c *cursor, r *remover, spec *runSpec) error {
 	for _, d := range freshDirs {
 		s.hidden[d] = true
 		c.forget(d)
@@ -152,14 +147,16 @@ func copyIn(c *cursor, r *remover, source, path string) error {
 		return err
 	}
 	c.forget(path)
-	if err := r.remove(dir, name); err != nil {
-		return err
-	}
 	source, err = filepath.EvalSymlinks(source)
 	if err != nil {
 		return err
 	}
-	return copyNode(source, dir, name)
+	return keepMTime(dir, func() error {
+		if err := r.remove(dir, name); err != nil {
+			return err
+		}
+		return copyNode(source, dir, name)
+	})
 }
 
 // copyNode copies source to name in dir: contents and permissions.

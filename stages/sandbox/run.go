@@ -114,6 +114,12 @@ func (s *server) run(ctx context.Context, spec *runSpec, files []*os.File) (err 
 	}
 	defer c.close()
 	points := &points{c: c}
+	if s.Mode == Plain {
+		if points.unmade, err = newRemover(s.Dir); err != nil {
+			return err
+		}
+		defer points.unmade.close()
+	}
 	defer func() {
 		if cleanErr := points.remove(); err == nil {
 			err = cleanErr
@@ -123,7 +129,7 @@ func (s *server) run(ctx context.Context, spec *runSpec, files []*os.File) (err 
 		return err
 	}
 	if s.Mode == Plain {
-		if err := s.furnish(c, spec); err != nil {
+		if err := s.furnish(c, points.unmade, spec); err != nil {
 			return err
 		}
 	}
@@ -207,6 +213,9 @@ var freshDirs = []string{"dev", "proc", "sys", "run", "tmp"}
 type points struct {
 	c    *cursor
 	made []point
+	// unmade removes mount points with what is in them, in Plain mode: nothing was
+	// mounted there.
+	unmade *remover
 }
 
 type point struct {
@@ -396,7 +405,13 @@ func (p *points) remove() error {
 		if err != nil {
 			return pathError("stat", m.path, err)
 		}
-		if st.inode != m.inode || !m.isDir && st.Size > 0 {
+		if p.unmade == nil && (st.inode != m.inode || !m.isDir && st.Size > 0) {
+			continue
+		}
+		if p.unmade != nil {
+			if err := keepMTime(dir, func() error { return p.unmade.remove(dir, name) }); err != nil {
+				return pathError("remove", m.path, err)
+			}
 			continue
 		}
 		flags := 0
