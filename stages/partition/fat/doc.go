@@ -8,6 +8,9 @@
 // extended attributes have no place in FAT and are dropped; symbolic links and devices are errors. All times are
 // UTC. The same tree and options give the same bytes.
 //
+// [Open] reads file systems, of this package or any other, for `inspect`. It is safe for hostile input.
+//
 // It does not use go-diskfs: that library's FAT32 layout is wrong for many sizes and cannot be told a layout, its
-// times come from the process environment, and it copies every file.
+// times come from the process environment, and it copies every file;
+// its reader trusts what it reads.
 package fat
