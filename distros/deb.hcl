@@ -17,16 +17,18 @@ distro "deb" {
     efi_fallback = "BOOTX64.EFI"
     console      = ["tty0", "ttyS0,115200n8"]
 
+    # base-files has the links of merged /usr from Debian 13 and Ubuntu 24.04 on; without them no program of the tools
+    # tree finds its dynamic loader.
     grub "bios" {
       platform = "i386-pc"
-      packages = ["grub-common", "grub-pc-bin"]
+      packages = ["base-files", "grub-common", "grub-pc-bin"]
       modules  = "/usr/lib/grub/i386-pc"
       boot_img = "/usr/lib/grub/i386-pc/boot.img"
     }
 
     grub "uefi" {
       platform = "x86_64-efi"
-      packages = ["grub-common", "grub-efi-amd64-bin"]
+      packages = ["base-files", "grub-common", "grub-efi-amd64-bin"]
       modules  = "/usr/lib/grub/x86_64-efi"
     }
   }
@@ -45,7 +47,7 @@ distro "deb" {
   initramfs {
     image    = "/boot/initrd.img-{version}"
     command  = ["/usr/sbin/mkinitramfs", "-o", "{image}", "{version}"]
-    packages = ["initramfs-tools"]
+    packages = ["initramfs-tools", "zstd"] # without zstd it falls back to gzip, which is slower and larger
   }
 
   scripts {

@@ -77,7 +77,7 @@ distro "debian-12" {
 
     grub "uefi" {
       platform = "arm64-efi"
-      packages = ["grub-common", "grub-efi-arm64-bin"]
+      packages = ["base-files", "grub-common", "grub-efi-arm64-bin"]
       modules  = "/usr/lib/grub/arm64-efi"
     }
 
