@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // Batch collects objects that become part of the store together, or not at all.
@@ -25,16 +26,38 @@ type Batch struct {
 	done    bool
 }
 
-// writeError explains an error of writing the store's files.
-func writeError(err error) error { return fmt.Errorf("the store cannot be written: %w", err) }
+// WriteError says that the store's directory cannot be written.
+type WriteError struct {
+	Dir string
+	Err error
+}
+
+func (e *WriteError) Error() string {
+	text := fmt.Sprintf("the store cannot be written: %v", e.Err)
+	if errors.Is(e.Err, syscall.ENOSPC) || errors.Is(e.Err, syscall.EDQUOT) {
+		text += fmt.Sprintf("; free some space on the file system of %s (`imagefactory cache gc` can), or choose another with --cache", e.Dir)
+	}
+	return text
+}
+
+// Unwrap returns the cause.
+func (e *WriteError) Unwrap() error { return e.Err }
+
+// ExitStatus is 3: the host lacks something.
+func (e *WriteError) ExitStatus() int { return 3 }
+
+func (s *Store) writeError(err error) error { return &WriteError{s.dir, err} }
 
 // packWriter is a pack file whose errors can be told from those of a reader.
-type packWriter struct{ file *os.File }
+type packWriter struct {
+	store *Store
+	file  *os.File
+}
 
 func (w packWriter) Write(p []byte) (int, error) {
 	n, err := w.file.Write(p)
 	if err != nil {
-		return n, writeError(err)
+		return n, w.store.writeError(err)
 	}
 	return n, nil
 }
@@ -43,9 +66,9 @@ func (w packWriter) Write(p []byte) (int, error) {
 func (s *Store) NewBatch() (*Batch, error) {
 	f, err := os.CreateTemp(filepath.Join(s.dir, "tmp"), "batch-")
 	if err != nil {
-		return nil, writeError(err)
+		return nil, s.writeError(err)
 	}
-	b := &Batch{store: s, file: f, w: bufio.NewWriterSize(packWriter{f}, 256<<10), seen: map[Digest]struct{}{}, hash: sha256.New()}
+	b := &Batch{store: s, file: f, w: bufio.NewWriterSize(packWriter{s, f}, 256<<10), seen: map[Digest]struct{}{}, hash: sha256.New()}
 	b.w.WriteString(packHeader) // errors stick to the writer and come out of Flush
 	b.end = int64(len(packHeader))
 	return b, nil
@@ -134,13 +157,7 @@ func (b *Batch) wanted(d Digest) bool {
 	if _, ok := b.seen[d]; ok {
 		return false
 	}
-	if b.always {
-		return true
-	}
-	b.store.mu.Lock()
-	_, ok := b.store.objects[d]
-	b.store.mu.Unlock()
-	return !ok
+	return b.always || !b.store.knows(d)
 }
 
 func (b *Batch) append(d Digest, size int64) {
@@ -155,10 +172,10 @@ func (b *Batch) rewind() error {
 		return err
 	}
 	if _, err := b.file.Seek(b.end, io.SeekStart); err != nil {
-		return writeError(err)
+		return b.store.writeError(err)
 	}
 	if err := b.file.Truncate(b.end); err != nil {
-		return writeError(err)
+		return b.store.writeError(err)
 	}
 	return nil
 }
@@ -189,13 +206,13 @@ func (b *Batch) commit() (path string, err error) {
 	}
 	// Readable by others who share the cache, whatever the umask, and never writable.
 	if err := b.file.Chmod(0o444); err != nil {
-		return "", writeError(err)
+		return "", b.store.writeError(err)
 	}
 	if err := b.file.Close(); err != nil {
-		return "", writeError(err)
+		return "", b.store.writeError(err)
 	}
 	if err := os.Rename(b.file.Name(), path); err != nil {
-		return "", writeError(err)
+		return "", b.store.writeError(err)
 	}
 	b.done = true
 	b.store.mu.Lock()

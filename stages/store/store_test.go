@@ -957,7 +957,15 @@ func TestFullDisk(t *testing.T) {
 	if left := files(t, dir, "*"); len(left) != 0 {
 		t.Errorf("left: %v", left)
 	}
-	put(t, openTest(t, dir), object(1, 3<<20))
+	s := openTest(t, dir)
+	put(t, s, object(1, 3<<20))
+
+	full := s.writeError(&os.PathError{Op: "write", Path: "/c/store/tmp/batch-1", Err: syscall.ENOSPC})
+	want := "the store cannot be written: write /c/store/tmp/batch-1: no space left on device; free some space on the file system of " + dir + " (`imagefactory cache gc` can), or choose another with --cache"
+	var status interface{ ExitStatus() int }
+	if full.Error() != want || !errors.Is(full, syscall.ENOSPC) || !errors.As(full, &status) || status.ExitStatus() != 3 {
+		t.Errorf("a full disk: %v, want %s", full, want)
+	}
 }
 
 func TestDigest(t *testing.T) {
