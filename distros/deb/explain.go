@@ -22,7 +22,7 @@ func (e *UnsatisfiableError) Error() string {
 	if len(e.Reasons) == 1 {
 		return e.Reasons[0]
 	}
-	return "the packages that were asked for cannot be installed:\n  " + strings.Join(e.Reasons, "\n  ")
+	return "the request cannot be satisfied:\n  " + strings.Join(e.Reasons, "\n  ")
 }
 
 // ExitStatus returns 2: the recipe is wrong.
@@ -60,7 +60,7 @@ func (s *search) unknown(item Item, name, arch string) string {
 	case len(providers) == 1:
 		return fmt.Sprintf("%s is a virtual package; ask for %s, which provides it", item, providers[0])
 	case len(providers) > 1:
-		return fmt.Sprintf("%s is a virtual package; ask for one of those which provide it: %s", item, list(providers, "and", maxProviders))
+		return fmt.Sprintf("%s is a virtual package; ask for one of those which provide it: %s", item, list(providers, "or", maxProviders))
 	}
 	text := fmt.Sprintf("there is no package %s", item)
 	if nearest := s.nearest(name); len(nearest) > 0 {
@@ -133,15 +133,17 @@ func list(items []string, conjunction string, limit int) string {
 // what was asked for.
 func (s *search) explain(facts []*fact) []string {
 	facts = minimize(facts)
-	e := explanation{search: s, about: make(map[int][]*fact), told: make(map[int]bool)}
+	e := explanation{search: s, about: make(map[int][]*fact), asked: make(map[int]string), told: make(map[int]bool)}
 	for _, f := range facts {
-		if f.kind != factAsked {
+		if f.kind == factAsked {
+			e.asked[f.subject] = origin(f.origin)
+		} else {
 			e.about[f.subject] = append(e.about[f.subject], f)
 		}
 	}
 	for _, f := range s.given {
 		if f.kind == factAsked && slices.Contains(facts, f) {
-			e.tell(f.subject, s.packages[f.subject].Name+origin(f.origin))
+			e.tell(f.subject)
 		}
 	}
 	return e.sentences
@@ -166,24 +168,28 @@ func minimize(facts []*fact) []*fact {
 type explanation struct {
 	search    *search
 	about     map[int][]*fact // by subject
+	asked     map[int]string  // who asked for the packages that were asked for
 	told      map[int]bool    // subjects whose facts are part of the sentences
 	sentences []string
 }
 
 // tell writes the sentences about a package and what they lead to.
-func (e *explanation) tell(v int, name string) {
+func (e *explanation) tell(v int) {
 	if e.told[v] {
 		return
 	}
 	e.told[v] = true
 	for _, f := range e.about[v] {
-		text, then := e.sentence(name, f)
+		text, then := e.sentence(e.name(v), f)
 		e.sentences = append(e.sentences, text)
 		for _, t := range then {
-			e.tell(t, e.search.packages[t].Name)
+			e.tell(t)
 		}
 	}
 }
+
+// name returns the name of a package and who asked for it.
+func (e *explanation) name(v int) string { return e.search.packages[v].Name + e.asked[v] }
 
 // sentence writes what a fact says. Where that leads to one package of which
 // there is one thing to say, the sentence goes on with it. It returns the
@@ -211,13 +217,10 @@ func (e *explanation) predicate(f *fact) string {
 		return "is excluded" + origin(f.origin)
 	case factNeeds:
 		text := "requires " + f.relation.String()
-		if len(f.targets) == 0 {
-			return text + "; " + s.whyNone(f.relation, s.packages[f.subject])
-		}
-		return text + e.providers(f)
+		return text + e.providers(f) + s.missing(f.relation, s.packages[f.subject])
 	case factArchitectures:
 		a, b := s.packages[f.subject], s.packages[f.other]
-		return fmt.Sprintf("for %s cannot be installed together with %s for %s", a.Arch, b.Name, b.Arch)
+		return fmt.Sprintf("for %s cannot be installed together with %s for %s", a.Arch, e.name(f.other), b.Arch)
 	}
 	verb := "conflicts with"
 	if f.breaks {
@@ -226,11 +229,11 @@ func (e *explanation) predicate(f *fact) string {
 	other, r := s.packages[f.other], f.relation[0]
 	switch {
 	case other.Name != r.Name:
-		return fmt.Sprintf("%s %s, which %s provides", verb, r, other.Name)
+		return fmt.Sprintf("%s %s, which %s provides", verb, r, e.name(f.other))
 	case r.Op != AnyVersion:
-		return fmt.Sprintf("%s %s, and %s is %s", verb, r, other.Name, other.Version)
+		return fmt.Sprintf("%s %s, and %s is %s", verb, r, e.name(f.other), other.Version)
 	default:
-		return fmt.Sprintf("%s %s", verb, r)
+		return fmt.Sprintf("%s %s", verb, e.name(f.other))
 	}
 }
 
@@ -249,15 +252,22 @@ func (e *explanation) providers(f *fact) string {
 	return " (provided by " + list(names, "and", maxProviders) + ")"
 }
 
-// whyNone says why nothing satisfies a dependency of a package.
-func (s *search) whyNone(relation Alternatives, p *Package) string {
+// missing says why nothing at all satisfies some alternatives of a dependency
+// of a package.
+func (s *search) missing(relation Alternatives, p *Package) string {
 	var reasons []string
 	for _, r := range relation {
-		reasons = append(reasons, s.whyNot(r, p))
+		if len(s.satisfying(r, p)) == 0 {
+			reasons = append(reasons, s.whyNot(r, p))
+		}
 	}
-	return list(reasons, "and", len(reasons))
+	if len(reasons) == 0 {
+		return ""
+	}
+	return "; " + list(reasons, "and", maxProviders)
 }
 
+// whyNot says why nothing satisfies one alternative.
 func (s *search) whyNot(r Relation, p *Package) string {
 	arch := s.universe.archOf(p)
 	if r.Arch != "" && r.Arch != "any" && r.Arch != "native" {
@@ -273,7 +283,7 @@ func (s *search) whyNot(r Relation, p *Package) string {
 		}
 		for _, other := range s.universe.named(r.Name) {
 			if s.universe.archOf(other) == arch && r.Op.Holds(other.Version, r.Version) {
-				return fmt.Sprintf("%s, and %s=%s (repository %s) was not asked for", text, r.Name, other.Version, other.Repository)
+				return fmt.Sprintf("%s, but %s=%s (repository %s) would do if asked for", text, r.Name, other.Version, other.Repository)
 			}
 		}
 		return text
@@ -281,12 +291,16 @@ func (s *search) whyNot(r Relation, p *Package) string {
 	if others := s.universe.named(r.Name); len(others) > 0 {
 		return fmt.Sprintf("%s exists only for architecture %s", r.Name, others[0].Arch)
 	}
-	var versions []string
+	var providers []string
 	for _, provided := range s.universe.providers[r.Name] {
-		versions = append(versions, strings.TrimSpace(provided.pkg.Name+" "+provided.version))
+		version := "without a version"
+		if provided.version != "" {
+			version = "as " + provided.version
+		}
+		providers = append(providers, provided.pkg.Name+" "+version)
 	}
-	if len(versions) > 0 {
-		return fmt.Sprintf("%s is only provided by %s", r.Name, list(versions, "and", maxProviders))
+	if len(providers) > 0 {
+		return fmt.Sprintf("%s is only provided, by %s", r.Name, list(providers, "and", maxProviders))
 	}
 	return fmt.Sprintf("no repository has %s", r.Name)
 }

@@ -421,7 +421,7 @@ func (s *search) pick(item Item) (p *Package, problem string) {
 		}
 		key := candidateKey{name, arch}
 		if before, ok := s.candidates[key]; ok && before != p {
-			return nil, fmt.Sprintf("%s asks for another version of %s than the %s asked for elsewhere", item, name, before.Version)
+			return nil, fmt.Sprintf("%s contradicts another request, for %s=%s", item, name, before.Version)
 		}
 		s.candidates[key] = p
 		return p, ""
