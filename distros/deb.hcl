@@ -145,6 +145,6 @@ distro "deb" {
   }
 
   host_packages = [
-    "systemd", "systemd-sysv", "udev", "dbus", "libpam-systemd", "openssh-server", "iproute2", "kmod", "e2fsprogs", "zstd", "ca-certificates", "tzdata",
+    "systemd", "systemd-sysv", "udev", "dbus", "libpam-systemd", "openssh-server", "iproute2", "kmod", "e2fsprogs", "ca-certificates", "tzdata",
   ]
 }

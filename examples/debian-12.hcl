@@ -29,7 +29,6 @@ rootfs {
     "iproute2",
     "kmod",
     "e2fsprogs",
-    "zstd", # compresses the initramfs
     "ca-certificates",
   ]
 }

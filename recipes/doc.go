@@ -138,7 +138,7 @@
 //	request       what the recipe asked for when the lock was made; a lock whose request differs from the recipe's is stale
 //	  distro, arch, essential, recommends
 //	  repositories  list of {name, url, suites, components, key, gpg_check} in order; url is left out where the host's apt
-//	                configuration may supply a mirror; key is "sha256:…" of the key the recipe names
+//	                configuration may supply a mirror; key is the digest of the key file the recipe names
 //	  packages      sorted names: base, rootfs.packages, and what the initramfs and growing the root need
 //	  tools         sorted names: packages of boot tools and signed boot programs
 //	  exclude, priorities

@@ -186,8 +186,9 @@ func TestLoadEverything(t *testing.T) {
 		{Name: "extra", URL: "file:///srv/extra", Suites: []string{"stable"}, Components: []string{"main"}, GPGCheck: true, KeyFile: "/work/key.gpg", KeyDigest: "sha256:" + sha256Hex([]byte("key"))},
 	})
 	same(t, "title", r.Distro.Title, "Our Debian")
-	same(t, "image packages", r.ImagePackages(), []string{"usr-is-merged", "our-base", "auditd", "systemd-sysv", "g++", "libc6:amd64", "initramfs-tools"})
-	same(t, "tools", r.ToolPackages(), []string{"grub-common", "grub-pc-bin", "grub-efi-amd64-bin"})
+	arch, _ := r.Distro.Architecture("x86_64")
+	same(t, "image packages", r.ImagePackages(), append([]string{"usr-is-merged", "our-base", "auditd", "systemd-sysv", "g++", "libc6:amd64"}, r.Distro.Initramfs.Packages...))
+	same(t, "tools", r.ToolPackages(), unique(arch.BIOS.Packages, arch.UEFI.Packages))
 	same(t, "signed", r.SignedPackages(), []string(nil))
 
 	var paths []string
@@ -243,8 +244,9 @@ func TestDefaults(t *testing.T) {
 	}
 	same(t, "boot", r.Boot, Boot{Firmware: []string{"bios", "uefi"}, SecureBoot: "distro", Console: []string{"tty0", "ttyS0,115200n8"}, Timeout: 1})
 	same(t, "top", []string{r.Hostname, r.Timezone, r.Locale}, []string{"node", "Etc/UTC", "C.UTF-8"})
-	same(t, "signed", r.SignedPackages(), []string{"shim-signed", "shim-helpers-amd64-signed", "grub-efi-amd64-signed"})
-	same(t, "tools", r.ToolPackages(), []string{"grub-common", "grub-pc-bin"})
+	arch, _ := r.Distro.Architecture("x86_64")
+	same(t, "signed", r.SignedPackages(), arch.Signed.Packages)
+	same(t, "tools", r.ToolPackages(), arch.BIOS.Packages) // and not GRUB for UEFI, which comes signed
 	u := r.Users[0]
 	same(t, "user", []any{u.Home, u.Shell, u.PasswordHash, u.UID}, []any{"/home/admin", "/bin/bash", (*string)(nil), (*uint32)(nil)})
 }

@@ -87,7 +87,7 @@ type RepositoryAsked struct {
 	URL        string   `json:"url,omitempty"`
 	Suites     []string `json:"suites"`
 	Components []string `json:"components"`
-	Key        string   `json:"key,omitempty"` // digest of the key the recipe names
+	Key        string   `json:"key,omitempty"` // SHA-256 of the key the recipe names, hex
 	GPGCheck   bool     `json:"gpg_check"`
 }
 
@@ -104,7 +104,7 @@ func (r *Recipe) Request() Request {
 		Recommends: r.Rootfs.Recommends,
 	}
 	for _, repo := range r.Rootfs.Repositories {
-		asked := RepositoryAsked{Name: repo.Name, Suites: repo.Suites, Components: repo.Components, Key: repo.KeyDigest, GPGCheck: repo.GPGCheck}
+		asked := RepositoryAsked{Name: repo.Name, Suites: repo.Suites, Components: repo.Components, Key: strings.TrimPrefix(repo.KeyDigest, "sha256:"), GPGCheck: repo.GPGCheck}
 		if repo.AptOrigin == "" {
 			asked.URL = repo.URL
 		}
