@@ -119,7 +119,7 @@ func newGeometry(c *config, size int64, neededInodes uint64) (*geometry, error) 
 		last := g.groups - 1
 		tail := g.blocks - g.groupStart(last)
 		overhead := g.baseBlocks(last) + 2 + g.inodeTableBlocks + minTailBlocks
-		if c.blocksPerGroup < overhead {
+		if c.blocksPerGroup < g.baseBlocks(0)+2+g.inodeTableBlocks+minTailBlocks {
 			return nil, fmt.Errorf("ext4: in a file system of %s the descriptors of groups and inodes do not fit into a block group of %d blocks; use larger blocks or fewer inodes", formatBytes(size), c.blocksPerGroup)
 		}
 		if tail >= overhead {
@@ -144,7 +144,10 @@ func (g *geometry) noSpace(size int64, blocks, inodes uint64) error {
 	case blocks > 0:
 		e.grow = int64(blocks)
 	case g.config.InodeRatio > 0:
-		e.grow = max(1, int64(inodes)*g.config.InodeRatio/int64(g.config.BlockSize))
+		// Rounding up gives each group some inodes more than the ratio.
+		rounding := g.groups * max(g.config.inodesPerBlock, 8)
+		next := uint64(size/g.config.InodeRatio) + max(inodes, rounding+1) - rounding
+		e.grow = (int64(next)*g.config.InodeRatio - size + int64(g.config.BlockSize) - 1) / int64(g.config.BlockSize)
 	case g.config.Inodes == 0:
 		e.grow = int64(g.config.blocksPerGroup)
 	}

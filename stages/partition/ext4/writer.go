@@ -49,7 +49,8 @@ func Write(ctx context.Context, st *store.Store, t *tree.Tree, o Options) (disk.
 
 // MinSize returns the least Size in bytes with which Write puts t into a file system
 // with the other options of o. Files are counted without holes, so where there are
-// some, Write may do with less.
+// some, Write may do with less. Where InodeRatio makes the number of inodes
+// decide, rounding it in each group makes the result up to a block group too large.
 func MinSize(t *tree.Tree, o Options) (int64, error) {
 	c, err := newConfig(o)
 	if err != nil {
@@ -65,7 +66,7 @@ func MinSize(t *tree.Tree, o Options) (int64, error) {
 // minSize approaches the least size from below: what is missing at one size is
 // missing at the next too, and more never suffices with less.
 func minSize(c *config, contents *contents) (int64, error) {
-	const smallest = 64 // blocks
+	const smallest = 8 // blocks
 	for size := int64(smallest * c.BlockSize); ; {
 		_, err := newPlan(c, contents, size)
 		if err == nil {
