@@ -1,24 +1,13 @@
 package inspect
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"strings"
-	"time"
-
-	"github.com/diskfs/go-diskfs/backend"
-	"github.com/diskfs/go-diskfs/filesystem"
-	"github.com/diskfs/go-diskfs/filesystem/fat12"
-	"github.com/diskfs/go-diskfs/filesystem/fat16"
-	"github.com/diskfs/go-diskfs/filesystem/fat32"
 
 	"github.com/imagefactory/imagefactory/stages/partition"
 	"github.com/imagefactory/imagefactory/stages/partition/ext4"
+	"github.com/imagefactory/imagefactory/stages/partition/fat"
 	"github.com/imagefactory/imagefactory/stages/tree"
 )
 
@@ -43,10 +32,13 @@ func openVolume(r *io.SectionReader) (volume, error) {
 		}
 		return ext4Volume{f}, nil
 	}
-	// The jump at the start and the signature at the end of a boot sector, and
-	// the type that every formatter writes, for people, into FAT boot sectors.
+	// The signature at the end of a boot sector, and the type that every formatter writes, for people, into FAT boot sectors.
 	if has(r, 510, "\x55\xaa") && (has(r, 54, "FAT1") || has(r, 82, "FAT32")) {
-		return openFAT(r)
+		f, err := fat.Open(r, r.Size())
+		if err != nil {
+			return nil, err
+		}
+		return fatVolume{f}, nil
 	}
 	return nil, nil
 }
@@ -98,116 +90,24 @@ func (v ext4Volume) open(path string) (io.Reader, error) {
 	return f.NewReader(), nil
 }
 
-// fatVolume adapts go-diskfs.
-type fatVolume struct {
-	fs   filesystem.FileSystem
-	info FileSystem
+// fatVolume adapts package fat.
+type fatVolume struct{ fs *fat.FS }
+
+func (v fatVolume) describe() FileSystem {
+	info := v.fs.Info()
+	return FileSystem{
+		Type: fmt.Sprintf("fat%d", info.Bits), Label: info.Label, Size: info.Size,
+		UUID: fmt.Sprintf("%04X-%04X", info.VolumeID>>16, info.VolumeID&0xffff),
+	}
 }
 
-func openFAT(r *io.SectionReader) (v volume, err error) {
-	defer guard(&err)
-	storage := readOnly{r}
-	info := FileSystem{Size: r.Size()}
-	serial := int64(39) // of the volume in the boot sector
-	var opened filesystem.FileSystem
-	switch {
-	case has(r, 82, "FAT32"):
-		info.Type, serial = "fat32", 67
-		opened, err = fat32.Read(storage, r.Size(), 0, 0)
-	case has(r, 54, "FAT16"):
-		info.Type = "fat16"
-		opened, err = fat16.Read(storage, r.Size(), 0, 0)
-	default:
-		info.Type = "fat12"
-		opened, err = fat12.Read(storage, r.Size(), 0, 0)
-	}
+func (v fatVolume) stat(path string) (tree.Entry, error)      { return v.fs.Stat(path) }
+func (v fatVolume) readDir(path string) ([]tree.Entry, error) { return v.fs.ReadDir(path) }
+
+func (v fatVolume) open(path string) (io.Reader, error) {
+	r, err := v.fs.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	id := make([]byte, 4)
-	if _, err := r.ReadAt(id, serial); err != nil {
-		return nil, err
-	}
-	number := binary.LittleEndian.Uint32(id)
-	info.UUID = fmt.Sprintf("%04X-%04X", number>>16, number&0xffff)
-	info.Label = strings.TrimSpace(opened.Label())
-	return fatVolume{opened, info}, nil
+	return r, nil
 }
-
-// guard turns a panic into an error: go-diskfs indexes with what a FAT says
-// without asking whether it can be.
-func guard(err *error) {
-	if r := recover(); r != nil {
-		*err = fmt.Errorf("the FAT file system is damaged: %v", r)
-	}
-}
-
-func (v fatVolume) describe() FileSystem { return v.info }
-
-func (v fatVolume) stat(path string) (tree.Entry, error) {
-	if path == tree.Root {
-		return tree.Entry{Path: tree.Root, Type: tree.Directory, Mode: 0o755}, nil
-	}
-	entries, err := v.readDir(tree.Parent(path))
-	if err != nil {
-		return tree.Entry{}, err
-	}
-	for _, e := range entries {
-		if strings.EqualFold(e.Path, path) { // FAT knows no case
-			return e, nil
-		}
-	}
-	return tree.Entry{}, fs.ErrNotExist
-}
-
-func (v fatVolume) readDir(path string) (entries []tree.Entry, err error) {
-	defer guard(&err)
-	listed, err := v.fs.ReadDir(path)
-	if err != nil {
-		return nil, err
-	}
-	for _, d := range listed {
-		info, err := d.Info()
-		if err != nil {
-			return nil, err
-		}
-		e := tree.Entry{Path: tree.Join(path, d.Name()), MTime: tree.Time{Sec: info.ModTime().Unix()}}
-		if d.IsDir() {
-			e.Type, e.Mode = tree.Directory, 0o755
-		} else {
-			e.Type, e.Mode, e.Size = tree.Regular, 0o644, info.Size()
-		}
-		entries = append(entries, e)
-	}
-	return entries, nil
-}
-
-func (v fatVolume) open(path string) (r io.Reader, err error) {
-	defer guard(&err)
-	data, err := v.fs.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	return bytes.NewReader(data), nil
-}
-
-// readOnly is a part of an image as go-diskfs wants to see storage.
-type readOnly struct{ *io.SectionReader }
-
-func (r readOnly) Close() error               { return nil }
-func (r readOnly) Path() string               { return "" }
-func (r readOnly) Sys() (*os.File, error)     { return nil, backend.ErrNotSuitable }
-func (r readOnly) Stat() (fs.FileInfo, error) { return storageInfo(r.Size()), nil }
-func (r readOnly) Writable() (backend.WritableFile, error) {
-	return nil, backend.ErrIncorrectOpenMode
-}
-
-// storageInfo is the size of a storage.
-type storageInfo int64
-
-func (i storageInfo) Name() string       { return "image" }
-func (i storageInfo) Size() int64        { return int64(i) }
-func (i storageInfo) Mode() fs.FileMode  { return 0o444 }
-func (i storageInfo) ModTime() time.Time { return time.Time{} }
-func (i storageInfo) IsDir() bool        { return false }
-func (i storageInfo) Sys() any           { return nil }

@@ -164,7 +164,7 @@ func listFiles(file *inspect.File, opts inspectOptions) (filesResult, error) {
 }
 
 func (r filesResult) writeText(w io.Writer) error {
-	table := tabwriter.NewWriter(w, 0, 0, 1, ' ', tabwriter.AlignRight)
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, f := range r.Files {
 		size := fmt.Sprint(f.Size)
 		if strings.HasSuffix(f.Type, "device") {
@@ -180,7 +180,7 @@ func (r filesResult) writeText(w io.Writer) error {
 		if f.SHA256 != "" {
 			name += " sha256:" + f.SHA256
 		}
-		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%s\t%s\t %s\n", f.Type, f.Mode, f.UID, f.GID, size, f.MTime.Format(time.RFC3339), name)
+		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%s\t%s\t%s\n", f.Type, f.Mode, f.UID, f.GID, size, f.MTime.Format(time.RFC3339), name)
 	}
 	return table.Flush()
 }
