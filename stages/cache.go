@@ -27,8 +27,9 @@ type Cache struct {
 
 // Prefixes of the names of files that are there for a moment only.
 const (
-	probePrefix = ".write-probe-"
-	newPrefix   = ".new-"
+	probePrefix   = ".write-probe-"
+	newPrefix     = ".new-"
+	scratchPrefix = "scratch-"
 )
 
 // CacheError says that the cache directory cannot be used.
@@ -80,6 +81,16 @@ func (c *Cache) Downloads() string { return filepath.Join(c.Dir, "downloads") }
 
 // Roots returns the directory for package sandbox.
 func (c *Cache) Roots() string { return filepath.Join(c.Dir, "roots") }
+
+// Scratch makes a directory for one build's own use. The caller removes it; Collect
+// removes what a crashed build left.
+func (c *Cache) Scratch() (string, error) {
+	dir, err := os.MkdirTemp(c.Dir, scratchPrefix)
+	if err != nil {
+		return "", &CacheError{c.Dir, err}
+	}
+	return dir, nil
+}
 
 // result is the document of a result file.
 type result struct {

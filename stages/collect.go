@@ -113,7 +113,7 @@ func (c *Cache) Collect(ctx context.Context, maxSize int64, removeRoot func(ctx 
 				return err
 			}
 		}
-		if err := c.removeLeftovers(); err != nil {
+		if err := c.removeLeftovers(ctx, removeRoot); err != nil {
 			return err
 		}
 		if ctx.Err() != nil {
@@ -177,18 +177,21 @@ func (s *Summary) drop(ctx context.Context, it item, removeRoot func(context.Con
 
 // removeLeftovers removes what crashed processes left, locks, and what belongs to
 // recipes that have not been built for long. Nobody else may have the cache open.
-func (c *Cache) removeLeftovers() error {
+func (c *Cache) removeLeftovers(ctx context.Context, removeRoot func(context.Context, string) error) error {
 	now := time.Now()
+	named := func(prefix string) func(fs.FileInfo) bool {
+		return func(f fs.FileInfo) bool { return strings.HasPrefix(f.Name(), prefix) }
+	}
 	for _, sub := range []struct {
 		dir   string
 		stale func(fs.FileInfo) bool
 	}{
-		{".", func(f fs.FileInfo) bool { return strings.HasPrefix(f.Name(), probePrefix) }},
-		{"results", func(f fs.FileInfo) bool { return strings.HasPrefix(f.Name(), newPrefix) }},
+		{".", named(probePrefix)},
+		{".", named(scratchPrefix)},
+		{"results", named(newPrefix)},
 		{"locks", func(fs.FileInfo) bool { return true }},
-		{"last", func(f fs.FileInfo) bool {
-			return strings.HasPrefix(f.Name(), newPrefix) || now.Sub(f.ModTime()) > keepLast
-		}},
+		{"last", named(newPrefix)},
+		{"last", func(f fs.FileInfo) bool { return now.Sub(f.ModTime()) > keepLast }},
 	} {
 		files, err := os.ReadDir(filepath.Join(c.Dir, sub.dir))
 		if err != nil {
@@ -199,10 +202,17 @@ func (c *Cache) removeLeftovers() error {
 			if err != nil {
 				return err
 			}
-			if info.Mode().IsRegular() && sub.stale(info) {
-				if err := os.Remove(filepath.Join(c.Dir, sub.dir, f.Name())); err != nil {
-					return err
-				}
+			if !sub.stale(info) {
+				continue
+			}
+			path := filepath.Join(c.Dir, sub.dir, f.Name())
+			if info.IsDir() {
+				err = removeRoot(ctx, path)
+			} else {
+				err = os.Remove(path)
+			}
+			if err != nil {
+				return fmt.Errorf("%s cannot be removed from the cache: %w", path, err)
 			}
 		}
 	}

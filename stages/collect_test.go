@@ -271,6 +271,12 @@ func TestCollectRemovesLeftovers(t *testing.T) {
 		addFile(t, c, "store/tmp/batch-1", 1, hoursAgo(0)),
 		addFile(t, c, "locks/"+strings.Repeat("0", 64), 1, hoursAgo(0)),
 	}
+	scratch, err := c.Scratch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	addFile(t, c, filepath.Base(scratch)+"/cache/x", 1, hoursAgo(0))
+	gone = append(gone, scratch)
 	lost := addResult(t, c, "lost its object", hoursAgo(0), []byte("y"))
 	gone = append(gone, c.resultPath(lost))
 	if _, err := c.Store.Sweep(map[store.Digest]struct{}{store.Sum([]byte("x")): {}}); err != nil {

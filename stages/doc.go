@@ -24,6 +24,7 @@
 //	                   is the SHA-256 of the recipe's absolute path
 //	downloads/         package fetch's
 //	roots/             package sandbox's
+//	scratch-*/         of one build each, gone when it ends
 //
 // A result is a JSON document:
 //

@@ -93,9 +93,9 @@ type scratchEnvironment struct {
 
 // scratch returns an environment like env with an empty cache, but with its downloads.
 func (env *Environment) scratch() (*scratchEnvironment, error) {
-	dir, err := os.MkdirTemp(env.Cache.Dir, "verify-")
+	dir, err := env.Cache.Scratch()
 	if err != nil {
-		return nil, &stages.CacheError{Dir: env.Cache.Dir, Err: err}
+		return nil, err
 	}
 	s := &scratchEnvironment{Environment: *env, dir: dir}
 	s.Options.OutputDir = filepath.Join(dir, "out")
