@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
 
 	"github.com/imagefactory/imagefactory/recipes/decode"
 )
@@ -163,7 +164,13 @@ func (d Decoder) Repository(base Repository, blk *decode.Block) Repository {
 		b.Require("components", `components = ["main"]`)
 		r.Components = b.Strings("components")
 	}
-	r.GPGCheck = b.Bool("gpg_check", r.GPGCheck)
+	if r.GPGCheck = b.Bool("gpg_check", r.GPGCheck); !r.GPGCheck {
+		at := b.Header()
+		*d.Diags = d.Diags.Append(&hcl.Diagnostic{
+			Severity: hcl.DiagWarning, Summary: "Signatures are not verified", Subject: &at,
+			Detail: fmt.Sprintf("Whoever answers for repository %q decides what is in the image. Write gpg_key = \"keys/FILE\" instead of gpg_check = false.", r.Name),
+		})
+	}
 	if b.Has("keyrings") {
 		r.Keyrings = b.Strings("keyrings")
 	}
@@ -294,7 +301,7 @@ func Mode(b *decode.Body, name string, def uint32) uint32 {
 	if !ok {
 		return def
 	}
-	if v.Type().FriendlyName() != "string" {
+	if v.Type() != cty.String {
 		b.Errorf(at, "Invalid mode", "%q must be a string of octal digits, because a number would be read as decimal. Write: %s = \"0644\"", name, name)
 		return def
 	}

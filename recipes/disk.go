@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
 
 	"github.com/imagefactory/imagefactory/recipes/decode"
 )
@@ -89,7 +90,7 @@ func (l *loader) size(s *decode.Body, name string) int64 {
 	if !ok {
 		return 0
 	}
-	if v.Type().FriendlyName() != "string" {
+	if v.Type() != cty.String {
 		l.errorf(at, "Invalid size", "A size is a string with an IEC unit. Write for example: %s = \"512MiB\"", name)
 		return 0
 	}
@@ -207,7 +208,7 @@ func (l *loader) partition(p Partition, blk *decode.Block) Partition {
 func (l *loader) partitionSize(s *decode.Body, p *Partition, fromPreset bool) {
 	v, at, ok := s.Value("size")
 	switch {
-	case ok && v.Type().FriendlyName() == "string" && v.AsString() == "rest":
+	case ok && v.Type() == cty.String && v.AsString() == "rest":
 		p.Rest, p.Size = true, 0
 		if p.Role == RoleBIOS {
 			l.errorf(at, "Invalid size", "A BIOS boot partition holds nothing but GRUB. Write: size = \"1MiB\"")

@@ -5,7 +5,8 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
-	"sort"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -103,12 +104,7 @@ var functionNames = sync.OnceValue(func() map[string]bool {
 
 // Functions lists the functions a recipe can call, sorted.
 func Functions() []string {
-	var names []string
-	for name := range functionNames() {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	return names
+	return slices.Sorted(maps.Keys(functionNames()))
 }
 
 // functions are the pure ones and those which read files, relative to dir.

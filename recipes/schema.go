@@ -2,9 +2,9 @@ package recipes
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -185,12 +185,6 @@ func (l *loader) rootfs(b *decode.Body, d *distros.Distro) Rootfs {
 			base = r.Repositories[at]
 		}
 		repo := distros.Decoder{Files: l.files, Diags: &l.diags}.Repository(base, rb)
-		if !repo.GPGCheck {
-			l.diags = l.diags.Append(&hcl.Diagnostic{
-				Severity: hcl.DiagWarning, Summary: "Signatures are not verified", Subject: &rb.Range,
-				Detail: fmt.Sprintf("Whoever answers for repository %q decides what is in the image. Write gpg_key = \"keys/FILE\" instead of gpg_check = false.", rb.Label()),
-			})
-		}
 		if at >= 0 {
 			r.Repositories[at] = repo
 		} else {
@@ -268,12 +262,7 @@ func (l *loader) compression(s *decode.Body) (string, int) {
 	if t := s.Text("compression"); t.Range.Filename != "" {
 		c = t.Value
 		if _, ok := compressionLevels[c]; !ok {
-			known := make([]string, 0, len(compressionLevels))
-			for k := range compressionLevels {
-				known = append(known, k)
-			}
-			sort.Strings(known)
-			l.errorf(t.Range, "Unknown compression", "There is no compression %q for qcow2. %s", c, decode.DidYouMean(c, known))
+			l.errorf(t.Range, "Unknown compression", "There is no compression %q for qcow2. %s", c, decode.DidYouMean(c, slices.Collect(maps.Keys(compressionLevels))))
 			c = "zstd"
 		}
 	}

@@ -2,6 +2,8 @@ package recipes
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
 	"strings"
 
@@ -172,11 +174,7 @@ func (l *loader) checkExpression(e hclsyntax.Expression) {
 			l.errorf(call.NameRange, "Unknown function", "There is no function %q: %s", call.Name, why)
 			return nil
 		}
-		var names []string
-		for name := range known {
-			names = append(names, name)
-		}
-		near := decode.Nearest(call.Name, names)
+		near := decode.Nearest(call.Name, slices.Collect(maps.Keys(known)))
 		hint := "The functions are listed in the documentation of the recipe language."
 		if len(near) > 0 {
 			hint = fmt.Sprintf("Did you mean %s?", decode.Or(near))
@@ -197,17 +195,13 @@ func (l *loader) checkReference(t hcl.Traversal) {
 			return
 		}
 		what = "variable"
-		for n := range l.variables {
-			names = append(names, n)
-		}
+		names = slices.Collect(maps.Keys(l.variables))
 	case "local":
 		if l.locals[name] != nil {
 			return
 		}
 		what = "local"
-		for n := range l.locals {
-			names = append(names, n)
-		}
+		names = slices.Collect(maps.Keys(l.locals))
 	case "env":
 		l.bad = append(l.bad, at)
 		l.errorf(at, "Environment is not available", "A recipe cannot read the environment, because the same recipe must always give the same image. Declare a variable and set it with IMAGEFACTORY_VAR_%s, -var or -var-file.", strings.ToLower(name))
@@ -242,12 +236,7 @@ func (l *loader) checkReference(t hcl.Traversal) {
 }
 
 func (l *loader) evaluateLocals() {
-	names := make([]string, 0, len(l.locals))
-	for name := range l.locals {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(l.locals)) {
 		l.evaluateLocal(name, nil)
 	}
 }

@@ -2,6 +2,7 @@ package recipes
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -30,7 +31,7 @@ func (l *loader) scripts(b *decode.Body) []Script {
 			ambiguous = true
 			l.errorf(blk.Range, "Name of a stage", "%q is the name of a stage of the build, so after and before would be ambiguous. Give the script another name.", c.Name)
 		}
-		for name := range c.Env {
+		for _, name := range slices.Sorted(maps.Keys(c.Env)) {
 			if !envPattern.MatchString(name) {
 				l.errorf(s.Range("env"), "Invalid environment variable", "%q cannot be the name of an environment variable. Use letters, digits and \"_\".", name)
 			}

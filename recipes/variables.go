@@ -2,7 +2,8 @@ package recipes
 
 import (
 	"fmt"
-	"sort"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -110,12 +111,7 @@ func (l *loader) setVariables(o Options) {
 	for _, file := range o.VarFiles {
 		l.setFromFile(file)
 	}
-	names := make([]string, 0, len(o.Vars))
-	for name := range o.Vars {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(o.Vars)) {
 		if v := l.variables[name]; v != nil {
 			l.assignText(v, o.Vars[name], "-var "+name)
 		} else {
@@ -130,14 +126,7 @@ func (l *loader) setVariables(o Options) {
 }
 
 func (l *loader) nearestVariable(name string) string {
-	var names []string
-	for n := range l.variables {
-		names = append(names, n)
-	}
-	if len(names) == 0 {
-		return "It has none at all."
-	}
-	return decode.DidYouMean(name, names)
+	return decode.DidYouMean(name, slices.Collect(maps.Keys(l.variables)))
 }
 
 // assignText sets a variable from text of the command line or environment: as it is where a primitive value is wanted,
