@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -83,9 +84,10 @@ type Summary struct {
 // keepLast is for how long the inputs of a recipe's last build are remembered.
 const keepLast = 90 * 24 * time.Hour
 
-// Collect drops what was used least recently (results of stages, downloads and
-// sandbox roots alike) until the remaining entries and all they refer to take at
-// most maxSize bytes, and then every object that nothing refers to any more.
+// Collect drops sandbox roots, which any build makes again in seconds, and then
+// results of stages and downloads, what was used least recently first, until the
+// remaining entries and all they refer to take at most maxSize bytes. Then it drops
+// every object that nothing refers to any more.
 // Results that refer only to what others keep alive cost nothing and stay. On disk the cache can be an eighth larger: packs of objects are rewritten only
 // when that pays. removeRoot removes a directory below roots/, whose files may
 // belong to subordinate ids.
@@ -101,8 +103,15 @@ func (c *Cache) Collect(ctx context.Context, maxSize int64, removeRoot func(ctx 
 		if err != nil {
 			return err
 		}
+		isRoot := func(it item) int {
+			if it.Kind == RootEntry {
+				return 1
+			}
+			return 0
+		}
+		slices.SortStableFunc(items, func(a, b item) int { return cmp.Compare(isRoot(a), isRoot(b)) })
 		live, dropped := s.choose(items, maxSize)
-		// What was used first goes first, should this be interrupted.
+		// What is missed least goes first, should this be interrupted.
 		for _, it := range slices.Backward(dropped) {
 			if err := s.drop(ctx, it, removeRoot); err != nil {
 				return err
@@ -126,7 +135,7 @@ func (c *Cache) Collect(ctx context.Context, maxSize int64, removeRoot func(ctx 
 	return s, err
 }
 
-// choose keeps of items, the last used first, as many as fit in maxSize bytes. It
+// choose keeps of items, beginning with the first, as many as fit in maxSize bytes. It
 // returns the objects that stay and the items that do not.
 func (s *Summary) choose(items []item, maxSize int64) (live map[store.Digest]struct{}, dropped []item) {
 	live = map[store.Digest]struct{}{}

@@ -169,8 +169,8 @@ func TestCollectDropsLeastRecentlyUsed(t *testing.T) {
 		summary Summary
 	}{
 		{1 << 40, "image objects/deb rootfs 0 package text fresh/index", 170_000, Summary{}},
-		{-500, "image objects/deb rootfs 0 package text", 170_000, Summary{Downloads: 1}},
-		{240_000, "image objects/deb rootfs package", 170_000, Summary{Results: 1, Downloads: 1, Roots: 1}},
+		{-500, "image objects/deb rootfs package text fresh/index", 170_000, Summary{Roots: 1}},
+		{221_500, "image objects/deb rootfs package text", 170_000, Summary{Downloads: 1, Roots: 1}},
 		{200_000, "image objects/deb", 100_000, Summary{Results: 3, Downloads: 1, Roots: 1}},
 		{120_000, "image", 100_000, Summary{Results: 3, Downloads: 2, Roots: 1}},
 		{99_999, "", 0, Summary{Results: 4, Downloads: 2, Roots: 1}},
@@ -335,19 +335,18 @@ func TestCollectWhileInUse(t *testing.T) {
 func TestCollectStops(t *testing.T) {
 	c := openTestCache(t, t.TempDir())
 	addResult(t, c, "new", hoursAgo(1), blob(1, 1000))
-	addFile(t, c, "roots/0/tree/x", 1, hoursAgo(2))
-	setUsed(t, filepath.Join(c.Dir, "roots/0"), hoursAgo(2))
 	addResult(t, c, "old", hoursAgo(3), blob(2, 1000))
+	addFile(t, c, "roots/0/tree/x", 1, hoursAgo(0))
 	ctx, cancel := context.WithCancelCause(t.Context())
 	enough := errors.New("enough")
 	s, err := c.Collect(ctx, 0, func(ctx context.Context, dir string) error {
 		cancel(enough)
 		return os.RemoveAll(dir)
 	})
-	if !errors.Is(err, enough) || s.Results != 1 || s.Roots != 1 {
+	if !errors.Is(err, enough) || s.Results != 0 || s.Roots != 1 {
 		t.Errorf("Collect: %+v, %v", s, err)
 	}
-	if got := names(t, c); got != "new" {
+	if got := names(t, c); got != "new old" {
 		t.Errorf("left: %s", got)
 	}
 	if _, err := c.Collect(ctx, 0, removeRoot); !errors.Is(err, enough) {
@@ -361,12 +360,11 @@ func TestCollectStops(t *testing.T) {
 	}
 	broken := errors.New("busy")
 	addFile(t, c, "roots/1/x", 1, hoursAgo(2))
-	setUsed(t, filepath.Join(c.Dir, "roots/1"), hoursAgo(2))
 	_, err = c.Collect(t.Context(), 0, func(context.Context, string) error { return broken })
 	if want := "the root 1 cannot be removed from the cache: busy"; err == nil || err.Error() != want {
 		t.Errorf("Collect: %v, want %s", err, want)
 	}
-	if s := collect(t, c, 0); s.Results != 1 || s.Roots != 1 {
+	if s := collect(t, c, 0); s.Results != 2 || s.Roots != 1 {
 		t.Errorf("Collect: %+v", s)
 	}
 }
