@@ -141,13 +141,10 @@ func (l *loader) include(shown string, at hcl.Range, stack []string) {
 		l.errorf(at, "Cannot read recipe", "The recipe %s cannot be read: %s.", shown, err)
 		return
 	}
-	file, diags := hclsyntax.ParseConfig(src, shown, hcl.InitialPos)
-	l.sources[shown] = file
-	l.diags = append(l.diags, diags...)
-	if diags.HasErrors() {
+	body := l.parse(shown, src)
+	if body == nil {
 		return
 	}
-	body := file.Body.(*hclsyntax.Body)
 	for _, t := range l.includes(body) {
 		next := t.Value
 		if !filepath.IsAbs(next) {
@@ -156,6 +153,17 @@ func (l *loader) include(shown string, at hcl.Range, stack []string) {
 		l.include(next, t.Range, append(stack, abs))
 	}
 	l.parts = append(l.parts, decode.Part{Body: body, Scope: &scope{loader: l, dir: filepath.Dir(abs)}})
+}
+
+// parse returns the body of an HCL file, or nil after reporting its mistakes.
+func (l *loader) parse(shown string, src []byte) *hclsyntax.Body {
+	file, diags := hclsyntax.ParseConfig(src, shown, hcl.InitialPos)
+	l.sources[shown] = file
+	l.diags = append(l.diags, diags...)
+	if diags.HasErrors() {
+		return nil
+	}
+	return file.Body.(*hclsyntax.Body)
 }
 
 // includes reads the include attribute, which must be constant: it is needed before there are variables.

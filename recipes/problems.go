@@ -151,6 +151,7 @@ func (l *loader) problems() *Problems {
 	p := &Problems{sources: l.sources}
 	seen := map[string]bool{}
 	for _, d := range l.diags {
+		d.Expression, d.EvalContext = nil, nil // they hold the values of all variables
 		for _, s := range secrets {
 			d.Detail = strings.ReplaceAll(d.Detail, strconv.Quote(s), "(sensitive value)") // values are always quoted
 		}

@@ -35,11 +35,7 @@ func (s *scope) Eval(e hclsyntax.Expression) (cty.Value, hcl.Diagnostics) {
 	}
 	// Locals are filled in while they are evaluated, so these are made anew; they are small.
 	s.ctx.Variables = map[string]cty.Value{"var": s.loader.varObject(), "local": s.loader.localObject()}
-	v, diags := e.Value(s.ctx)
-	for _, d := range diags {
-		d.Expression, d.EvalContext = nil, nil // nothing of a sensitive value in messages
-	}
-	return v, diags
+	return e.Value(s.ctx)
 }
 
 func within(inner, outer hcl.Range) bool {

@@ -45,9 +45,6 @@ func (l *loader) collectVariables() {
 		body := blk.Parts[0].Body
 		if a, ok := body.Attributes["type"]; ok {
 			typ, diags := typeexpr.TypeConstraint(a.Expr)
-			for _, d := range diags {
-				d.Expression, d.EvalContext = nil, nil
-			}
 			l.diags = append(l.diags, diags...)
 			v.broken = diags.HasErrors()
 			if !v.broken {
@@ -145,13 +142,17 @@ func (l *loader) assignText(v *variable, text, source string) {
 	shown := "<" + source + ">"
 	expr, diags := hclsyntax.ParseExpression([]byte(text), shown, hcl.InitialPos)
 	l.sources[shown] = &hcl.File{Bytes: []byte(text)}
-	var val cty.Value
-	if !diags.HasErrors() {
-		val, diags = expr.Value(nil)
+	l.diags = append(l.diags, diags...)
+	if diags.HasErrors() {
+		v.fail()
+		return
 	}
-	for _, d := range diags {
-		d.Expression, d.EvalContext = nil, nil
-	}
+	l.assignExpression(v, expr, source)
+}
+
+// assignExpression sets a variable to the value of a constant expression.
+func (l *loader) assignExpression(v *variable, expr hclsyntax.Expression, source string) {
+	val, diags := expr.Value(nil)
 	l.diags = append(l.diags, diags...)
 	if diags.HasErrors() {
 		v.fail()
@@ -166,13 +167,10 @@ func (l *loader) setFromFile(file string) {
 		l.errorf(hcl.Range{}, "Cannot read variable file", "The variable file %s cannot be read: %s.", file, err)
 		return
 	}
-	parsed, diags := hclsyntax.ParseConfig(src, file, hcl.InitialPos)
-	l.sources[file] = parsed
-	l.diags = append(l.diags, diags...)
-	if diags.HasErrors() {
+	body := l.parse(file, src)
+	if body == nil {
 		return
 	}
-	body := parsed.Body.(*hclsyntax.Body)
 	for _, blk := range body.Blocks {
 		l.errorf(blk.DefRange(), "Block in a variable file", "A variable file only has lines like: NAME = VALUE")
 	}
@@ -182,15 +180,6 @@ func (l *loader) setFromFile(file string) {
 			l.errorf(a.NameRange, "Unknown variable", "The recipe has no variable %q. %s", name, l.nearestVariable(name))
 			continue
 		}
-		val, diags := a.Expr.Value(nil)
-		for _, d := range diags {
-			d.Expression, d.EvalContext = nil, nil
-		}
-		l.diags = append(l.diags, diags...)
-		if diags.HasErrors() {
-			v.fail()
-			continue
-		}
-		l.assign(v, val, a.Expr.Range(), "the value in the variable file")
+		l.assignExpression(v, a.Expr, "the value in the variable file")
 	}
 }
