@@ -38,7 +38,7 @@ func compareTrees(t testing.TB, want, got *tree.Tree) {
 			t.Error("…")
 			break
 		}
-		t.Errorf("/%s: wrote %s, read %s", change.Path, describe(change.Before), describe(change.After))
+		t.Errorf("%q: wrote %s, read %s", change.Path, describe(change.Before), describe(change.After))
 	}
 }
 
@@ -46,7 +46,7 @@ func describe(e *tree.Entry) string {
 	if e == nil {
 		return "nothing"
 	}
-	s := fmt.Sprintf("%+v", *e)
+	s := strconv.QuoteToASCII(fmt.Sprintf("%+v", *e))
 	return s[:min(len(s), 600)]
 }
 
@@ -106,11 +106,11 @@ func readMount(t testing.TB, root string) *tree.Tree {
 		full := filepath.Join(root, path)
 		var s unix.Stat_t
 		if err := unix.Lstat(full, &s); err != nil {
-			t.Fatalf("%s: %v", full, err)
+			t.Fatalf("%q: %v", full, err)
 		}
 		kind, ok := typeOfMode(uint16(s.Mode))
 		if !ok {
-			t.Fatalf("%s: mode %#o", full, s.Mode)
+			t.Fatalf("%q: mode %#o", full, s.Mode)
 		}
 		e := tree.Entry{Path: path, Type: kind, Mode: s.Mode & 0o7777, UID: s.Uid, GID: s.Gid, MTime: tree.Time{Sec: s.Mtim.Sec, Nsec: uint32(s.Mtim.Nsec)}}
 		e.Xattrs = mountXattrs(t, full)
@@ -165,7 +165,7 @@ func mountXattrs(t testing.TB, path string) []tree.Xattr {
 	names := make([]byte, 1<<16)
 	n, err := unix.Llistxattr(path, names)
 	if err != nil {
-		t.Fatalf("%s: %v", path, err)
+		t.Fatalf("%q: %v", path, err)
 	}
 	for name := range strings.SplitSeq(string(names[:n]), "\x00") {
 		if name == "" {
@@ -174,7 +174,7 @@ func mountXattrs(t testing.TB, path string) []tree.Xattr {
 		value := make([]byte, 1<<16)
 		n, err := unix.Lgetxattr(path, name, value)
 		if err != nil {
-			t.Fatalf("%s: %s: %v", path, name, err)
+			t.Fatalf("%q: %s: %v", path, name, err)
 		}
 		list = append(list, tree.Xattr{Name: name, Value: value[:n]})
 	}
