@@ -110,16 +110,31 @@ func writeFile(path string, data []byte) error {
 	return out.commit()
 }
 
-// explain says what can be done about an error of writing path.
+// WriteError says that the place for outputs cannot take them, and what to do. The host lacks something: exit status 3.
+type WriteError struct {
+	Path   string // of the file that could not be written
+	Remedy string // a sentence without its end
+	Err    error
+}
+
+func (e *WriteError) Error() string { return fmt.Sprintf("write %s: %s: %v", e.Path, e.Remedy, e.Err) }
+
+// Unwrap returns the cause.
+func (e *WriteError) Unwrap() error { return e.Err }
+
+// ExitStatus is 3: the host lacks something.
+func (e *WriteError) ExitStatus() int { return 3 }
+
+// explain adds to an error of writing path what to do about it.
 func explain(path string, err error) error {
 	dir := filepath.Dir(path)
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return fmt.Errorf("write %s: the file system or quota of %s is full; free some space there or choose another output directory with -o: %w", path, dir, err)
+		return &WriteError{path, fmt.Sprintf("the file system or quota of %s is full; free some space there or choose another output directory with -o", dir), err}
 	case errors.Is(err, syscall.EFBIG):
-		return fmt.Errorf("write %s: the file system of %s cannot hold a file that large; choose another output directory with -o: %w", path, dir, err)
+		return &WriteError{path, fmt.Sprintf("the file system of %s cannot hold a file that large; choose another output directory with -o", dir), err}
 	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("write %s: the directory %s cannot be written; change its permissions or choose another output directory with -o: %w", path, dir, err)
+		return &WriteError{path, fmt.Sprintf("the directory %s cannot be written; change its permissions or choose another output directory with -o", dir), err}
 	}
 	return fmt.Errorf("write %s: %w", path, err)
 }
