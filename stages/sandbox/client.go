@@ -224,6 +224,17 @@ func (h *helper) kill() {
 	if h.broken {
 		return
 	}
+	if h.mode == Plain {
+		// No pid namespace dies with the helper. What it has started is found below it
+		// only as long as it lives; some rounds, since processes may be starting more.
+		for range 100 {
+			descendants, err := findDescendants(h.cmd.Process.Pid)
+			if err != nil || len(descendants) == 0 {
+				break
+			}
+			killAll(descendants)
+		}
+	}
 	_ = h.cmd.Process.Kill()
 	h.stop()
 }
@@ -257,6 +268,7 @@ func (t *tail) String() string {
 type stdio struct {
 	files  [3]*os.File
 	close  []io.Closer    // ends that are the command's
+	ours   []io.Closer    // ends that its output comes from
 	copies sync.WaitGroup // of output; that of stdin may hang in its reader for ever
 	mu     sync.Mutex
 	err    error
@@ -333,9 +345,10 @@ func (s *stdio) writer(w io.Writer) (*os.File, error) {
 		return nil, err
 	}
 	s.close = append(s.close, pw)
+	s.ours = append(s.ours, pr)
 	s.copies.Go(func() {
 		defer pr.Close()
-		if _, err := io.Copy(w, pr); err != nil {
+		if _, err := io.Copy(w, pr); err != nil && !errors.Is(err, os.ErrClosed) {
 			s.failed(err)
 			_, _ = io.Copy(io.Discard, pr) // the command must not block on our writer's fault
 		}
@@ -355,6 +368,13 @@ func (s *stdio) closeFiles() {
 		c.Close()
 	}
 	s.close = nil
+}
+
+// abandon gives up the output of processes that could not be ended.
+func (s *stdio) abandon() {
+	for _, c := range s.ours {
+		c.Close()
+	}
 }
 
 // wait waits until all output was copied and returns what went wrong with that.

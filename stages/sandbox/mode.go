@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 )
@@ -45,7 +46,7 @@ func (m Mode) Limits() []string {
 	case Plain:
 		return []string{
 			"nothing can be mounted: /proc and /sys are empty, /dev holds only the nodes that mknod may create, /run and /tmp are directories of the root",
-			"processes and the network are those of the host: scripts are never cut off from the network, and leftover processes are found by their parents",
+			"processes and the network are those of the host: scripts are never cut off from the network, and what they start lives on if imagefactory is killed by force",
 			"read-only binds are copies, writable binds are refused",
 			"fsync cannot be turned off, so dpkg is slower",
 		}
@@ -157,13 +158,18 @@ func choose(o Options) (plan, error) {
 	return plan{}, err
 }
 
+// mapToolDirs are searched after PATH, which may lack them, as in cron.
+var mapToolDirs = []string{"/usr/bin", "/bin"}
+
 // tools finds the programs that write id maps.
 func tools() (newuidmap, newgidmap string, err error) {
 	var missing []string
 	find := func(name string) string {
-		// The system's directories even when the caller's PATH lacks them, as in cron.
-		for _, p := range []string{name, "/usr/bin/" + name, "/bin/" + name} {
-			if path, err := exec.LookPath(p); err == nil {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+		for _, dir := range mapToolDirs {
+			if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
 				return path
 			}
 		}

@@ -241,10 +241,15 @@ func killOrphans() error {
 		if err != nil {
 			return err
 		}
-		for _, pid := range descendants {
-			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended by itself
-		}
+		killAll(descendants)
 		time.Sleep(time.Millisecond)
+	}
+}
+
+// killAll kills processes, of which some may have ended by themselves.
+func killAll(pids []int) {
+	for _, pid := range pids {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 }
 

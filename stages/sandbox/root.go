@@ -244,11 +244,12 @@ func (r *Root) Run(ctx context.Context, c Command) error {
 	}
 	_, err = r.call(ctx, request{Op: opRun, Command: spec}, s.files[:]...)
 	s.closeFiles()
-	if copyErr := s.wait(); err == nil {
-		err = copyErr
-	}
 	if r.helper == nil || r.helper.broken {
 		r.current = false // what it had prepared in the directory is still there
+		s.abandon()
+	}
+	if copyErr := s.wait(); err == nil {
+		err = copyErr
 	}
 	return err
 }
