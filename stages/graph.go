@@ -24,6 +24,7 @@ type Stage struct {
 	Version int     // of that code: raised when it gives something else for the same inputs
 	Inputs  []Input // in the order in which they enter the key
 	Needs   []Node  // stages whose results are inputs too
+	After   []Node  // stages to let go first, where both run: only a matter of time, not of the result
 }
 
 // Node is a stage of a graph.
@@ -35,6 +36,7 @@ type Node interface {
 type node struct {
 	stage Stage
 	needs []*node
+	after []*node
 	run   func(context.Context, *Run) (any, error)
 	valid func(json.RawMessage) bool
 	store func(json.RawMessage) error // gives the handle its value
@@ -108,6 +110,9 @@ func AddChecked[T any](g *Graph, s Stage, valid func(T) bool, run func(context.C
 	n := &node{stage: s, done: make(chan struct{})}
 	for _, need := range s.Needs {
 		n.needs = append(n.needs, need.node())
+	}
+	for _, a := range s.After {
+		n.after = append(n.after, a.node())
 	}
 	n.run = func(ctx context.Context, r *Run) (any, error) { return run(ctx, r) }
 	n.store = func(p json.RawMessage) error { return json.Unmarshal(p, &h.value) }
@@ -232,6 +237,11 @@ func (g *Graph) Run(ctx context.Context, recipe string, sink Sink, targets ...No
 				if need.err != nil {
 					n.err = need.err
 					return
+				}
+			}
+			for _, a := range n.after {
+				if wanted[a] {
+					<-a.done
 				}
 			}
 			if n.err = context.Cause(ctx); n.err != nil {

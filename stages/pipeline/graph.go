@@ -94,7 +94,7 @@ func newGraph(env *Environment, r *recipes.Recipe, lock *recipes.Lock, dir strin
 		return nil, err
 	}
 
-	pkgs := b.unpack("packages", lock.Packages)
+	pkgs := b.unpack("packages", lock.Packages, nil)
 	b.graph.packages = pkgs
 	root, err := b.system(pkgs)
 	if err != nil {
@@ -170,8 +170,9 @@ func typeOf(p recipes.Partition, arch string) partition.GUID {
 	}
 }
 
-// unpack adds the stage that fetches and unpacks locked packages.
-func (b *builder) unpack(name string, locked []recipes.LockedPackage) *stages.Handle[packages.Output] {
+// unpack adds the stage that fetches and unpacks locked packages, once the stages after
+// have run.
+func (b *builder) unpack(name string, locked []recipes.LockedPackage, after []stages.Node) *stages.Handle[packages.Output] {
 	sources := make([]packages.Source, len(locked))
 	for i, p := range locked {
 		digest, err := store.ParseDigest("sha256:" + p.SHA256)
@@ -186,6 +187,7 @@ func (b *builder) unpack(name string, locked []recipes.LockedPackage) *stages.Ha
 	return stages.Add(b.graph.Graph, stages.Stage{
 		Name: name, Kind: "packages", Version: packages.Version,
 		Inputs: []stages.Input{{Name: "packages", Value: sources}},
+		After:  after,
 	}, func(ctx context.Context, run *stages.Run) (packages.Output, error) {
 		return packages.Run(ctx, run, b.env.client, sources)
 	})
@@ -397,7 +399,9 @@ func (b *builder) holder(p string) (part filesystems.Partition, rest string) {
 // boot adds the stages that make the system boot.
 func (b *builder) boot(root *stages.Handle[rootfs.Root]) (*stages.Handle[grub.Installed], *stages.Handle[grub.Images], error) {
 	r, d := b.recipe, b.recipe.Distro
-	tools := b.merge("tools", b.unpack("tools-packages", b.lock.Tools), false)
+	// Unpacking needs all processors; configuring, which waits for the image's packages
+	// alone, leaves some to the tools.
+	tools := b.merge("tools", b.unpack("tools-packages", b.lock.Tools, []stages.Node{b.graph.packages}), false)
 
 	menuPart, grubDir := b.holder(d.Grub.Dir)
 	uuid := filesystems.UUIDText(menuPart.Filesystem, menuPart.UUID)
