@@ -32,7 +32,7 @@ type Options struct {
 	Backoff  time.Duration // before the second attempt; doubles each time; 0: 500 ms
 	Stall    time.Duration // a transfer without a byte for so long is broken off; 0: 30 s
 
-	UserAgent string // 0: "imagefactory"
+	UserAgent string // empty: "imagefactory"
 }
 
 // Progress is how far one download is.

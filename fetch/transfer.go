@@ -290,7 +290,7 @@ func (c *Client) open(ctx context.Context, u *url.URL, r Request, p *partial) (i
 	if err != nil {
 		return nil, err
 	}
-	if err := c.checkAnswer(resp, r, p); err != nil {
+	if err := checkAnswer(resp, r, p); err != nil {
 		resp.Body.Close()
 		return nil, err
 	}
@@ -314,7 +314,7 @@ func (c *Client) request(ctx context.Context, u *url.URL, header http.Header) (*
 
 // checkAnswer makes p agree with what the answer's body continues: nothing, or
 // exactly what p holds.
-func (c *Client) checkAnswer(resp *http.Response, r Request, p *partial) error {
+func checkAnswer(resp *http.Response, r Request, p *partial) error {
 	switch resp.StatusCode {
 	case http.StatusOK:
 		if resp.ContentLength >= 0 && r.Size > 0 && resp.ContentLength != r.Size {

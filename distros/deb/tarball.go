@@ -36,16 +36,20 @@ var defaultTarLimits = tarLimits{
 
 // Limits of the kernel on one entry.
 const (
-	maxPathBytes    = 4095 // PATH_MAX without the NUL
-	maxNameBytes    = 255  // NAME_MAX
-	maxXattrName    = 255  // XATTR_NAME_MAX
-	maxXattrBytes   = 64 << 10
-	maxXattrs       = 256
-	maxMajorNumber  = 1<<12 - 1
-	maxMinorNumber  = 1<<20 - 1
-	tarBlockSize    = 512
-	maxControlBytes = 64 << 20 // control.tar decompressed; md5sums of the largest packages have 10 MiB
+	maxPathBytes   = 4095     // PATH_MAX without the NUL
+	maxNameBytes   = 255      // NAME_MAX
+	maxXattrName   = 255      // XATTR_NAME_MAX
+	maxXattrBytes  = 64 << 10 // XATTR_SIZE_MAX
+	maxXattrs      = 256
+	maxMajorNumber = 1<<12 - 1
+	maxMinorNumber = 1<<20 - 1
 )
+
+// maxControlBytes bounds control.tar, decompressed; the md5sums of the largest
+// packages have 10 MiB.
+const maxControlBytes = 64 << 20
+
+const tarBlockSize = 512
 
 // Files of control.tar this package knows.
 const (

@@ -1,0 +1,90 @@
+package deb
+
+import (
+	"bytes"
+	"io"
+	"os/exec"
+	"testing"
+)
+
+// compressors are the reference implementations.
+var compressors = map[string]struct {
+	program, pkg string
+	args         []string
+}{
+	".xz":  {"xz", "xz-utils", []string{"-c", "--check=sha256"}},
+	".gz":  {"gzip", "gzip", []string{"-c"}},
+	".zst": {"zstd", "zstd", []string{"-c", "--long=27"}},
+	".bz2": {"bzip2", "bzip2", []string{"-c"}},
+}
+
+// compressWith runs the reference implementation.
+func compressWith(t testing.TB, suffix string, p []byte, more ...string) []byte {
+	t.Helper()
+	c := compressors[suffix]
+	tool(t, c.program, c.pkg)
+	cmd := exec.Command(c.program, append(c.args, more...)...)
+	cmd.Stdin = bytes.NewReader(p)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func decompressAll(suffix string, p []byte) ([]byte, error) {
+	r, release, err := decompress(suffix, bytes.NewReader(p))
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	return io.ReadAll(io.LimitReader(r, 16<<20))
+}
+
+func TestDecompress(t *testing.T) {
+	text := bytes.Repeat([]byte("Some text that is worth compressing.\n"), 50_000)
+	for suffix := range compressors {
+		one := compressWith(t, suffix, text)
+		for name, test := range map[string]struct{ in, want []byte }{
+			"one":        {one, text},
+			"two frames": {append(bytes.Clone(one), one...), append(bytes.Clone(text), text...)},
+			"empty":      {compressWith(t, suffix, nil), nil},
+		} {
+			// Decoders are used again, after errors, too.
+			if _, err := decompressAll(suffix, test.in[:len(test.in)-2]); err == nil {
+				t.Errorf("%s %s: a part of it is no error", suffix, name)
+			}
+			got, err := decompressAll(suffix, test.in)
+			if err != nil || !bytes.Equal(got, test.want) {
+				t.Errorf("%s %s: %d bytes, %v; want %d", suffix, name, len(got), err, len(test.want))
+			}
+		}
+	}
+}
+
+// Streams that ask for more memory than any archive's are refused, not served.
+func TestDecompressMemory(t *testing.T) {
+	for suffix, option := range map[string]string{".xz": "--lzma2=dict=128MiB", ".zst": "--long=30"} {
+		p := compressWith(t, suffix, bytes.Repeat([]byte{1}, 1<<20), option)
+		if suffix == ".zst" {
+			// zstd lowers the window to what the input needs, when it knows: raise it in
+			// the frame header (RFC 8878, 3.1.1.1.2) to 1 GiB.
+			if single := p[4]&0x20 != 0; single {
+				t.Fatal("the frame has no window descriptor")
+			}
+			p[5] = 20 << 3
+		}
+		if _, err := decompressAll(suffix, p); err == nil {
+			t.Errorf("%s: no error", suffix)
+		}
+	}
+}
+
+func FuzzDecompress(f *testing.F) {
+	for suffix := range compressors {
+		f.Add(suffix, compressWith(f, suffix, []byte("text text text text text text text")))
+	}
+	f.Fuzz(func(t *testing.T, suffix string, p []byte) {
+		decompressAll(suffix, p)
+	})
+}
