@@ -6,6 +6,7 @@ import (
 	"math/rand"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -238,6 +239,25 @@ func BenchmarkParseIndex(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkNewUniverse joins the indexes of Debian 12, its updates and its
+// security updates, and reports what all of it occupies.
+func BenchmarkNewUniverse(b *testing.B) {
+	apt := newPrivateApt(b)
+	var universe *Universe
+	for b.Loop() {
+		var err error
+		if universe, err = NewUniverse(aptArch, nil, apt.universe.indexes...); err != nil {
+			b.Fatal(err)
+		}
+	}
+	apt.universe = nil
+	runtime.GC()
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	b.ReportMetric(float64(memory.HeapAlloc)/(1<<20), "live-MiB")
+	runtime.KeepAlive(universe)
 }
 
 // BenchmarkSolve solves a container host with the base system and reports how
