@@ -26,7 +26,8 @@ const preinstMarker = "Running the preinst script of "
 // Pre-Depends on are configured (Debian policy 7.2). So the scripts of packages
 // without Pre-Depends run first, then what the others Pre-Depend on is configured,
 // with all that needs, then the others' scripts run, and then everything is
-// configured, triggers last.
+// configured, triggers last. Essential packages are configured in the first round
+// too, because all others may rely on them without saying so (policy 3.8).
 func ConfigureSteps(packages []*Installed) ([]ConfigureStep, error) {
 	byName := map[string][]*Installed{}
 	for _, p := range packages {
@@ -42,6 +43,11 @@ func ConfigureSteps(packages []*Installed) ([]ConfigureStep, error) {
 	first := map[*Installed]bool{} // to be configured before the late preinst scripts
 	var late, early []*Installed
 	for _, p := range packages {
+		if p.stanza.Get("Essential") == "yes" {
+			if err := p.close(byName, first); err != nil {
+				return nil, err
+			}
+		}
 		if len(p.Control["preinst"]) == 0 {
 			continue
 		}
@@ -73,16 +79,17 @@ func ConfigureSteps(packages []*Installed) ([]ConfigureStep, error) {
 	if len(early) > 0 {
 		steps = append(steps, ConfigureStep{"preinst scripts", preinstScript(inOrder(packages, early))})
 	}
-	if len(late) > 0 {
+	if len(first) > 0 {
 		var names []string
 		for _, p := range packages {
 			if first[p] {
 				names = append(names, p.Name()+":"+p.Arch())
 			}
 		}
-		steps = append(steps,
-			ConfigureStep{"dpkg --configure of what preinst scripts need", append(append(slices.Clone(dpkg), "--no-triggers", "--configure"), archAll(names)...)},
-			ConfigureStep{"preinst scripts", preinstScript(late)})
+		steps = append(steps, ConfigureStep{"dpkg --configure of essential packages and what preinst scripts need", append(append(slices.Clone(dpkg), "--no-triggers", "--configure"), archAll(names)...)})
+	}
+	if len(late) > 0 {
+		steps = append(steps, ConfigureStep{"preinst scripts", preinstScript(late)})
 	}
 	return append(steps, ConfigureStep{"dpkg --configure -a", append(slices.Clone(dpkg), "--configure", "-a")}), nil
 }

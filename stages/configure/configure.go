@@ -17,7 +17,7 @@ import (
 )
 
 // Version is the version of this stage's code; see stages.Stage.
-const Version = 1
+const Version = 2
 
 // Run configures the packages of a merged root in the sandbox.
 func Run(ctx context.Context, run *stages.Run, pool *sandbox.Pool, root rootfs.Root, pkgs []packages.Package, o session.Options) (rootfs.Root, error) {
