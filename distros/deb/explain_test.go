@@ -200,6 +200,41 @@ Priority: optional
 			want: `mta (recipe:1) is a virtual package; ask for one of those which provide it: postfix or exim`,
 		},
 		{
+			name: "a virtual package with many providers",
+			universe: `
+Package: p0
+Provides: v
+
+Package: p1
+Provides: v
+
+Package: p2
+Provides: v
+
+Package: p3
+Provides: v
+
+Package: p4
+Provides: v
+
+Package: p5
+Provides: v
+
+Package: p6
+Provides: v
+
+Package: p7
+Provides: v
+
+Package: p8
+Provides: v
+
+Package: p9
+Provides: v
+`, ask: "v",
+			want: `v (recipe:1) is a virtual package; ask for one of those which provide it: p9, p8, p7, p6, p5, p4, p3, p2 and 2 more`,
+		},
+		{
 			name: "a virtual package with one provider",
 			universe: `
 Package: exim

@@ -342,6 +342,54 @@ Architecture: i386
 `, ask: "a:i386 lib", want: "a:i386 allowed exact:i386 lib lib:i386 native tool",
 		},
 		{
+			name: "architecture qualifiers of conflicts",
+			universe: `
+Package: a
+Architecture: amd64
+Conflicts: x:any, y:native, z:i386
+Depends: x | x2, y | y2, z | z2
+
+Package: x
+Architecture: amd64
+Multi-Arch: allowed
+
+Package: x2
+
+Package: y
+Architecture: amd64
+
+Package: y2
+
+Package: z
+Architecture: amd64
+
+Package: z
+Architecture: i386
+`, ask: "a", want: "a x2 y2 z",
+		},
+		{
+			name: "a package without a priority before others, an unknown priority last",
+			universe: `
+Package: a
+Depends: v, w
+
+Package: odd
+Provides: v, w
+Priority: invented
+
+Package: required
+Provides: v, w
+Priority: required
+
+Package: none
+Provides: v
+
+Package: extra
+Provides: w
+Priority: extra
+`, ask: "a", want: "a none required",
+		},
+		{
 			name: "a package that provides what it needs, and a cycle",
 			universe: `
 Package: a
@@ -364,6 +412,17 @@ Depends: a
 		if again, _ := solveNames(u, c.request, names...); !slices.Equal(got, again) {
 			t.Errorf("%s: got %v, in the other order %v", c.name, got, again)
 		}
+	}
+}
+
+func TestNewUniverseMalformedProvides(t *testing.T) {
+	index, err := ParseIndex(strings.NewReader("Package: a\nVersion: 1\nArchitecture: all\nProvides: b | c\n"), "main")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `repository main: package a 1: Provides: "b | c": alternatives are not allowed here`
+	if _, err := NewUniverse("amd64", nil, index); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }
 
