@@ -16,6 +16,7 @@
 package rootfs
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -47,11 +48,14 @@ type MergeOptions struct {
 // ConflictError says that two packages ship different things at one path.
 type ConflictError struct {
 	Path string // absolute
-	A, B string // the packages
+	A, B string // the packages; A is empty when it is a link that comes before any
 	What string // how they differ
 }
 
 func (e *ConflictError) Error() string {
+	if e.A == "" {
+		return fmt.Sprintf("the distribution's own links and the package %s both have %s, %s; correct the links of the distribution's architecture, or exclude the package", e.B, e.Path, e.What)
+	}
 	return fmt.Sprintf("the packages %s and %s both ship %s, %s, and neither declares that it replaces the other; exclude one of them (packages that resolve such a conflict with a diversion in their preinst script are not supported)", e.A, e.B, e.Path, e.What)
 }
 
@@ -97,11 +101,14 @@ func Merge(members []Member, o MergeOptions) (*Result, error) {
 	return &Result{Tree: t, Lost: m.lost}, nil
 }
 
-// placed is an entry of the result and who shipped it: -1 for none of the members.
+// placed is an entry of the result and who shipped it: nobody or a member.
 type placed struct {
-	entry  tree.Entry
-	member int
+	entry   tree.Entry
+	member  int
+	shipped string // where the member ships it
 }
+
+const nobody = -1
 
 type merger struct {
 	options MergeOptions
@@ -146,7 +153,13 @@ func (m *merger) placeLinks() error {
 		if err := tree.CheckPath(at); err != nil {
 			return fmt.Errorf("link %s: %w", p, err)
 		}
-		m.entries[at] = placed{tree.Entry{Path: at, Type: tree.Symlink, Mode: 0o777, MTime: m.options.Time, Target: m.options.Links[p]}, -1}
+		dir, err := m.directory(tree.Parent(at), 0)
+		if err != nil {
+			return fmt.Errorf("link %s: %w", p, err)
+		}
+		m.mkdirs(dir)
+		at = tree.Join(dir, at[strings.LastIndexByte(at, '/')+1:])
+		m.entries[at] = placed{tree.Entry{Path: at, Type: tree.Symlink, Mode: 0o777, MTime: m.options.Time, Target: m.options.Links[p]}, nobody, at}
 		target, err := m.follow(at, m.options.Links[p], 0)
 		if err != nil {
 			return fmt.Errorf("link %s: %w", p, err)
@@ -162,7 +175,7 @@ func (m *merger) mkdirs(p string) {
 		if _, ok := m.entries[p]; ok {
 			return
 		}
-		m.entries[p] = placed{tree.Entry{Path: p, Type: tree.Directory, Mode: 0o755, MTime: m.options.Time}, -1}
+		m.entries[p] = placed{tree.Entry{Path: p, Type: tree.Directory, Mode: 0o755, MTime: m.options.Time}, nobody, p}
 	}
 }
 
@@ -243,26 +256,31 @@ func (m *merger) place(i int, shipped string, e tree.Entry) error {
 		if e.Path != shipped {
 			m.mkdirs(tree.Parent(e.Path))
 		}
-		m.entries[e.Path] = placed{e, i}
+		m.entries[e.Path] = placed{e, i, shipped}
 	case old.entry.Type == tree.Directory && e.Type == tree.Directory:
-		if old.member < 0 || plain(&old.entry) && !plain(&e) {
-			m.entries[e.Path] = placed{e, i}
+		if old.member == nobody || plain(&old.entry) && !plain(&e) {
+			m.entries[e.Path] = placed{e, i, shipped}
 		}
 	case sameFile(&old.entry, &e):
 		// One copy serves both, as with packages of several architectures.
-	case old.member >= 0 && old.member != i && m.options.TakesOver != nil && m.options.TakesOver(i, old.member):
-		m.lost[old.member] = append(m.lost[old.member], "/"+e.Path)
-		m.entries[e.Path] = placed{e, i}
-	case old.member >= 0 && old.member != i && m.options.TakesOver != nil && m.options.TakesOver(old.member, i):
+	case m.takesOver(i, old.member):
+		m.lost[old.member] = append(m.lost[old.member], "/"+old.shipped)
+		m.entries[e.Path] = placed{e, i, shipped}
+	case m.takesOver(old.member, i):
 		m.lost[i] = append(m.lost[i], "/"+shipped)
 	default:
-		other := "the distribution's own links"
-		if old.member >= 0 {
-			other = m.members[old.member].Name
+		conflict := &ConflictError{Path: "/" + e.Path, B: m.members[i].Name, What: difference(&old.entry, &e)}
+		if old.member != nobody {
+			conflict.A = m.members[old.member].Name
 		}
-		return &ConflictError{Path: "/" + e.Path, A: other, B: m.members[i].Name, What: difference(&old.entry, &e)}
+		return conflict
 	}
 	return nil
+}
+
+// takesOver reports whether a file of member by replaces one of member of.
+func (m *merger) takesOver(by, of int) bool {
+	return by != nobody && of != nobody && by != of && m.options.TakesOver != nil && m.options.TakesOver(by, of)
 }
 
 // plain reports whether a directory has the mode and owner every packager's default
@@ -276,8 +294,11 @@ func sameFile(a, b *tree.Entry) bool {
 	if a.Type == tree.Symlink {
 		return b.Type == tree.Symlink && a.Target == b.Target
 	}
-	return a.Type == b.Type && a.Digest == b.Digest && a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && a.Major == b.Major && a.Minor == b.Minor
+	return a.Type == b.Type && a.Digest == b.Digest && a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && a.Major == b.Major && a.Minor == b.Minor &&
+		slices.EqualFunc(a.Xattrs, b.Xattrs, sameXattr)
 }
+
+func sameXattr(a, b tree.Xattr) bool { return a.Name == b.Name && bytes.Equal(a.Value, b.Value) }
 
 // difference says in words how two entries at one path differ.
 func difference(a, b *tree.Entry) string {
@@ -288,6 +309,8 @@ func difference(a, b *tree.Entry) string {
 		return fmt.Sprintf("pointing to %s and to %s", a.Target, b.Target)
 	case a.Digest != b.Digest:
 		return "with different contents"
+	case !slices.EqualFunc(a.Xattrs, b.Xattrs, sameXattr):
+		return "with different extended attributes"
 	default:
 		return "with different modes or owners"
 	}

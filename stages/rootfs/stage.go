@@ -12,7 +12,7 @@ import (
 )
 
 // Version is the version of this stage's code; see stages.Stage.
-const Version = 1
+const Version = 2
 
 // Options is what Run needs besides the packages.
 type Options struct {
