@@ -30,5 +30,5 @@ distro "debian-13" {
     packages = ["systemd-repart"]
   }
 
-  verified = "Package names, file names and GRUB's built-in prefix were read from the x86_64 packages of 13.7 in November 2026."
+  verified = "Package names, file names and GRUB's built-in prefix were read from the x86_64 packages of 13.7 in November 2026, and examples/debian-13.hcl was built."
 }

@@ -48,6 +48,9 @@ distro "ubuntu-24.04" {
     vendor = "/EFI/ubuntu"
   }
 
-  verified   = "Package names, file names and GRUB's built-in prefix were read from the packages of the release and of -updates in November 2026."
-  unverified = ["Secure Boot was not tried."]
+  verified = "Package names, file names and GRUB's built-in prefix were read from the packages of the release and of -updates in November 2026, and an image was built."
+  unverified = [
+    "Neither booting nor Secure Boot was tried.",
+    "The fallback URL was not reachable where this was written; another mirror was used.",
+  ]
 }
