@@ -125,11 +125,9 @@ func (env *Environment) manifest(r *recipes.Recipe, lock *recipes.Lock, g *graph
 	for _, record := range s.Stages {
 		m.Stages = append(m.Stages, emit.ManifestStage{Name: record.Stage, Key: record.Key, Cached: record.Cached, Millis: record.Millis})
 	}
-	m.Scripts = append(m.Scripts, emit.ManifestScript{Stage: recipes.StageConfigure, Name: "maintainer scripts of the packages"})
-	for _, name := range g.scripts {
-		m.Scripts = append(m.Scripts, emit.ManifestScript{Stage: "script " + name, Name: name})
+	if m.Scripts, err = env.scripts(r, g); err != nil {
+		return emit.Manifest{}, err
 	}
-	m.Scripts = append(m.Scripts, emit.ManifestScript{Stage: recipes.StageInitramfs, Name: strings.Join(r.Distro.Initramfs.Command, " ")})
 	for _, p := range lock.Packages {
 		digest, err := store.ParseDigest("sha256:" + p.SHA256)
 		if err != nil {
@@ -144,6 +142,30 @@ func (env *Environment) manifest(r *recipes.Recipe, lock *recipes.Lock, g *graph
 		})
 	}
 	return m, nil
+}
+
+// scripts lists the programs of the target that make up the image, in the order in
+// which their stages run: maintainer scripts, the recipe's scripts, the initramfs
+// generator and GRUB's.
+func (env *Environment) scripts(r *recipes.Recipe, g *graph) ([]emit.ManifestScript, error) {
+	var list []emit.ManifestScript
+	for _, p := range g.packages.Result().Packages {
+		control, err := p.LoadControl(env.Cache.Store)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range []string{"preinst", "config", "postinst"} {
+			if len(control[name]) > 0 {
+				list = append(list, emit.ManifestScript{Stage: recipes.StageConfigure, Name: p.Name + "." + name})
+			}
+		}
+	}
+	for _, name := range g.scripts {
+		list = append(list, emit.ManifestScript{Stage: "script " + name, Name: name})
+	}
+	return append(list,
+		emit.ManifestScript{Stage: recipes.StageInitramfs, Name: strings.Join(r.Distro.Initramfs.Command, " ")},
+		emit.ManifestScript{Stage: "grub", Name: r.Distro.Grub.Mkimage}), nil
 }
 
 // manifestDisk describes the disk of a build that has run.
