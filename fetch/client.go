@@ -131,8 +131,10 @@ func (c *Client) Get(ctx context.Context, r Request) (string, error) {
 		return "", err
 	}
 	object := filepath.Join(c.options.Dir, objectsDir, hexName(r.Digest))
-	if ok, err := verified(ctx, object, r); ok || err != nil {
-		return object, err
+	if ok, err := verified(ctx, object, r); err != nil {
+		return "", err
+	} else if ok {
+		return object, nil
 	}
 	urls := c.allowed(r.URLs)
 	if len(urls) == 0 {
@@ -148,14 +150,19 @@ func (c *Client) Get(ctx context.Context, r Request) (string, error) {
 	}
 	defer p.close()
 	// Another process may have finished while this one waited for the lock.
-	if ok, err := verified(ctx, object, r); ok || err != nil {
+	if ok, err := verified(ctx, object, r); err != nil {
+		return "", err
+	} else if ok {
 		p.remove()
-		return object, err
+		return object, nil
 	}
 	if err := c.download(ctx, r, urls, p); err != nil {
 		return "", err
 	}
-	return object, p.commit(object)
+	if err := p.commit(object); err != nil {
+		return "", err
+	}
+	return object, nil
 }
 
 // complete checks a request and fills in its name.

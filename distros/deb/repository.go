@@ -1,10 +1,12 @@
 package deb
 
 import (
+	"bufio"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"strings"
@@ -223,6 +225,25 @@ func (r *RepositoryIndexes) load(ctx context.Context, client *fetch.Client, conf
 		return nil, fail(err)
 	}
 	defer release()
-	// Its errors name the repository.
-	return ParseIndex(&memberReader{ctx: ctx, r: plain, left: maxIndexBytes, limit: maxIndexBytes}, config.Name)
+	ahead, stop := readAhead(&memberReader{ctx: ctx, r: plain, left: maxIndexBytes, limit: maxIndexBytes})
+	defer stop()
+	return ParseIndex(ahead, config.Name) // its errors name the repository
+}
+
+// readAhead reads r in a goroutine, so that decompressing and parsing, which take
+// about as long, go on at the same time. After stop r is not read any more.
+func readAhead(r io.Reader) (ahead io.Reader, stop func()) {
+	const chunk = 512 << 10
+	out, in := io.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, err := io.CopyBuffer(in, r, make([]byte, chunk))
+		in.CloseWithError(err) // nil: the end
+	}()
+	stop = func() {
+		out.Close()
+		<-done
+	}
+	return bufio.NewReaderSize(out, chunk), stop
 }
