@@ -40,8 +40,9 @@ func origin(s string) string {
 
 // Limits of what messages list.
 const (
-	maxNearest   = 3
-	maxProviders = 8
+	maxNearest      = 3
+	maxProviders    = 8
+	maxAlternatives = 4
 )
 
 // unknown says that an item is about a package that does not exist, and which
@@ -78,13 +79,12 @@ func (s *search) nearest(name string) []string {
 	}
 	var similar, longer []neighbour
 	limit := 1 + len(name)/4
-	params := levenshtein.NewParams().MaxCost(limit)
 	for i, p := range s.universe.packages {
 		if i > 0 && p.Name == s.universe.packages[i-1].Name {
 			continue
 		}
 		if difference := len(p.Name) - len(name); difference >= -limit && difference <= limit {
-			if d := levenshtein.Distance(name, p.Name, params); d <= limit {
+			if d := levenshtein.Distance(name, p.Name, nil); d <= limit {
 				similar = append(similar, neighbour{p.Name, d})
 			}
 		}
@@ -141,6 +141,9 @@ func (s *search) explain(facts []*fact) []string {
 			e.about[f.subject] = append(e.about[f.subject], f)
 		}
 	}
+	for _, about := range e.about {
+		slices.SortStableFunc(about, func(f, g *fact) int { return cmp.Compare(f.kind, g.kind) })
+	}
 	for _, f := range s.given {
 		if f.kind == factAsked && slices.Contains(facts, f) {
 			e.tell(f.subject)
@@ -180,9 +183,17 @@ func (e *explanation) tell(v int) {
 	}
 	e.told[v] = true
 	for _, f := range e.about[v] {
-		text, then := e.sentence(e.name(v), f)
+		if e.alike(f)[0] != f {
+			continue // was part of the first one's sentence
+		}
+		text, last := e.sentence(e.name(v), f)
 		e.sentences = append(e.sentences, text)
-		for _, t := range then {
+		open := slices.DeleteFunc(slices.Clone(last.targets), func(t int) bool { return e.told[t] || len(e.about[t]) == 0 })
+		for i, t := range open {
+			if rest := len(open) - i; i >= maxAlternatives && rest > 1 {
+				e.sentences = append(e.sentences, fmt.Sprintf("the %d others that satisfy %s are impossible too", rest, last.relation))
+				break
+			}
 			e.tell(t)
 		}
 	}
@@ -192,17 +203,17 @@ func (e *explanation) tell(v int) {
 func (e *explanation) name(v int) string { return e.search.packages[v].Name + e.asked[v] }
 
 // sentence writes what a fact says. Where that leads to one package of which
-// there is one thing to say, the sentence goes on with it. It returns the
-// packages that still have to be told about.
-func (e *explanation) sentence(subject string, f *fact) (text string, then []int) {
+// there is one thing to say, the sentence goes on with it. It returns the last
+// fact that it says.
+func (e *explanation) sentence(subject string, f *fact) (text string, last *fact) {
 	for {
 		text += subject + " " + e.predicate(f)
 		if len(f.targets) != 1 {
-			return text, f.targets
+			return text, f
 		}
 		next := f.targets[0]
 		if e.told[next] || len(e.about[next]) != 1 {
-			return text, f.targets
+			return text, f
 		}
 		e.told[next] = true
 		subject, f = ", which", e.about[next][0]
@@ -229,12 +240,35 @@ func (e *explanation) predicate(f *fact) string {
 	other, r := s.packages[f.other], f.relation[0]
 	switch {
 	case other.Name != r.Name:
-		return fmt.Sprintf("%s %s, which %s provides", verb, r, e.name(f.other))
+		var providers []string
+		for _, g := range e.alike(f) {
+			providers = append(providers, e.name(g.other))
+		}
+		provide := "provide"
+		if len(providers) == 1 {
+			provide = "provides"
+		}
+		return fmt.Sprintf("%s %s, which %s %s", verb, r, list(providers, "and", maxProviders), provide)
 	case r.Op != AnyVersion:
 		return fmt.Sprintf("%s %s, and %s is %s", verb, r, e.name(f.other), other.Version)
 	default:
 		return fmt.Sprintf("%s %s", verb, e.name(f.other))
 	}
+}
+
+// alike returns the facts that say the same as f: that its subject conflicts
+// with whatever provides something, once for each package that does.
+func (e *explanation) alike(f *fact) []*fact {
+	if f.kind != factConflicts || e.search.packages[f.other].Name == f.relation[0].Name {
+		return []*fact{f}
+	}
+	var facts []*fact
+	for _, g := range e.about[f.subject] {
+		if g.kind == f.kind && g.breaks == f.breaks && g.relation[0] == f.relation[0] && e.search.packages[g.other].Name != g.relation[0].Name {
+			facts = append(facts, g)
+		}
+	}
+	return facts
 }
 
 // providers names the packages that satisfy a dependency by providing it.

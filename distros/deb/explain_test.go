@@ -128,6 +128,82 @@ the request cannot be satisfied:
   exim requires gone; no repository has gone`,
 		},
 		{
+			name: "many alternatives that are all impossible",
+			universe: `
+Package: a
+Depends: v
+Conflicts: w
+
+Package: p1
+Provides: v, w
+
+Package: p2
+Provides: v, w
+
+Package: p3
+Provides: v, w
+
+Package: p4
+Provides: v, w
+
+Package: p5
+Provides: v, w
+
+Package: p6
+Provides: v, w
+`, ask: "a",
+			want: `
+the request cannot be satisfied:
+  a (recipe:1) requires v (provided by p6, p5, p4, p3, p2 and p1)
+  a (recipe:1) conflicts with w, which p1, p2, p3, p4, p5 and p6 provide`,
+		},
+		{
+			name: "many alternatives that are all impossible for reasons of their own",
+			universe: `
+Package: a
+Depends: v
+Breaks: x, y
+
+Package: p1
+Provides: v
+Depends: x
+
+Package: p2
+Provides: v
+Depends: x
+
+Package: p3
+Provides: v
+Depends: y
+
+Package: p4
+Provides: v
+Depends: y
+
+Package: p5
+Provides: v
+Depends: y
+
+Package: p6
+Provides: v
+Depends: y
+
+Package: x
+
+Package: y
+`, ask: "a",
+			want: `
+the request cannot be satisfied:
+  a (recipe:1) requires v (provided by p6, p5, p4, p3, p2 and p1)
+  p6 requires y
+  p5 requires y
+  p4 requires y
+  p3 requires y
+  the 2 others that satisfy v are impossible too
+  a (recipe:1) breaks x
+  a (recipe:1) breaks y`,
+		},
+		{
 			name: "excluded",
 			universe: `
 Package: a
@@ -165,7 +241,7 @@ Package: openssh-client
 
 Package: unrelated
 `, ask: "opensh-server unrelated",
-			want: `there is no package opensh-server (recipe:1); did you mean openssh-server or openssh-client?`,
+			want: `there is no package opensh-server (recipe:1); did you mean openssh-server?`,
 		},
 		{
 			name: "a name that only begins others",

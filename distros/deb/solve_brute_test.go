@@ -209,8 +209,11 @@ func checkMinimal(t *testing.T, u *Universe, r Request) {
 			t.Fatalf("fact %d of the explanation %q can be left out", i, s.explain(facts))
 		}
 	}
-	// Every fact is told about.
+	// Every fact is told about, unless there are too many alternatives.
 	told := strings.Join(s.explain(facts), "\n")
+	if strings.Contains(told, "impossible too") {
+		return
+	}
 	for _, f := range facts {
 		if f.kind == factNeeds && !strings.Contains(told, "requires "+f.relation.String()) ||
 			f.kind == factConflicts && !strings.Contains(told, s.packages[f.other].Name) {
