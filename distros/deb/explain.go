@@ -105,7 +105,10 @@ func (s *search) nearest(name string) []string {
 	return names
 }
 
-func (s *search) unknownVersion(item Item, name, arch string) string {
+func (s *search) unknownVersion(item Item, name, arch, version string) string {
+	if err := CheckVersion(version); err != nil {
+		return fmt.Sprintf("%s: %v", item, err)
+	}
 	var versions []string
 	for _, p := range s.universe.named(name) {
 		if s.universe.archOf(p) == arch {

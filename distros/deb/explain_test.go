@@ -331,6 +331,13 @@ Version: 2
 			want: `a=1.5 (recipe:1): there is no such version, only 1 (repository main) and 2 (repository updates)`,
 		},
 		{
+			name: "a version that is none",
+			universe: `
+Package: a
+`, ask: "a=latest",
+			want: `a=latest (recipe:1): version "latest" does not begin with a digit`,
+		},
+		{
 			name: "two versions of one package",
 			universe: `
 Package: a

@@ -429,7 +429,7 @@ func (s *search) pick(item Item) (p *Package, problem string) {
 	if s.universe.newest(name, arch) == nil {
 		return nil, s.unknown(item, name, arch)
 	}
-	return nil, s.unknownVersion(item, name, arch)
+	return nil, s.unknownVersion(item, name, arch, version)
 }
 
 // pickAll returns the packages that an item excludes: those for every
