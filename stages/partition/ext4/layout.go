@@ -181,7 +181,7 @@ func (g *geometry) divideInodes(needed uint64) error {
 	wanted := uint64(c.Inodes)
 	if wanted == 0 {
 		ratio := uint64(c.InodeRatio)
-		size := g.blocks * uint64(c.BlockSize)
+		size := (g.blocks + g.unused) * uint64(c.BlockSize)
 		if ratio == 0 {
 			switch {
 			case size >= 16<<40:

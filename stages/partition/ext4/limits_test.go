@@ -20,7 +20,7 @@ func TestMinSize(t *testing.T) {
 	st := openStore(t)
 	r := rand.New(rand.NewPCG(7, 8))
 	small := newBuilder(t, st).file("f", []byte("x")).tree()
-	large := newBuilder(t, st).file("a", randomBytes(r, 150<<20)).addNames("d", 3000, func(i int) string { return fmt.Sprint(i) }).file("b", randomBytes(r, 70<<20)).tree()
+	large := newBuilder(t, st).file("a", randomBytes(r, 80<<20)).addNames("d", 3000, func(i int) string { return fmt.Sprint(i) }).file("b", randomBytes(r, 55<<20)).tree()
 	names := newBuilder(t, st).addNames("d", 30000, func(i int) string { return fmt.Sprint(i) }).tree()
 	for _, test := range []struct {
 		name string

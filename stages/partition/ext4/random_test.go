@@ -123,7 +123,7 @@ func randomHoles(r *rand.Rand) []byte {
 
 // TestRandomTrees writes random trees with random options.
 func TestRandomTrees(t *testing.T) {
-	rounds := 12
+	rounds := 8
 	if os.Getenv("IMAGEFACTORY_TEST") == "full" {
 		rounds = 150
 	}

@@ -29,6 +29,9 @@ func TestOfflineResize(t *testing.T) {
 		{"no growth", func(o *Options) { o.MaxGrowth = 1 }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			if test.name != "default" && test.name != "no growth" {
+				fullTier(t)
+			}
 			o := options(1 << 30)
 			test.set(&o)
 			tr := tr

@@ -272,6 +272,9 @@ func TestLargeFiles(t *testing.T) {
 	tr := b.tree()
 	for _, blockSize := range []int{1024, 4096} {
 		t.Run(fmt.Sprint(blockSize), func(t *testing.T) {
+			if blockSize != 4096 {
+				fullTier(t)
+			}
 			o := options(640 << 20)
 			o.BlockSize = blockSize
 			image := write(t, st, tr, o)
@@ -328,7 +331,7 @@ func TestLargestFileSystems(t *testing.T) {
 	for _, test := range []struct {
 		size int64
 		full bool
-	}{{100 << 30, false}, {2 << 40, false}, {16<<40 - 4096, true}, {20 << 40, true}, {64 << 40, true}} {
+	}{{100 << 30, false}, {2 << 40, true}, {16<<40 - 4096, true}, {20 << 40, true}, {64 << 40, true}} {
 		t.Run(formatBytes(test.size), func(t *testing.T) {
 			if test.full {
 				fullTier(t)
