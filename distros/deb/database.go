@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"crypto/md5" //nolint:gosec // dpkg's database holds MD5 sums; nothing is trusted for them
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -59,10 +60,20 @@ func (p *Installed) Parse() error {
 	if err != nil {
 		return fmt.Errorf("control file: %w", err)
 	}
-	if len(stanzas) != 1 || stanzas[0].Get("Package") == "" || stanzas[0].Get("Architecture") == "" {
-		return fmt.Errorf("control file: it has %d stanzas and does not name one package", len(stanzas))
+	if len(stanzas) == 0 {
+		return errors.New("control file: it has no stanza")
+	}
+	if len(stanzas) > 1 {
+		return fmt.Errorf("control file: it has %d stanzas, and a package has one", len(stanzas))
 	}
 	p.stanza = stanzas[0]
+	// Both become parts of file names and of commands.
+	if !isPackageName(p.Name()) {
+		return fmt.Errorf("control file: %q is not a package name", p.Name())
+	}
+	if !isPackageName(p.Arch()) {
+		return fmt.Errorf("control file: %q is not an architecture", p.Arch())
+	}
 	return nil
 }
 
@@ -128,7 +139,7 @@ func Database(arch string, packages []*Installed, content func(tree.Entry) ([]by
 	add(adminDir+"/statoverride", 0o644, nil)
 	add(adminDir+"/info/format", 0o644, []byte("1\n"))
 	add(adminDir+"/arch", 0o644, []byte(arch+"\n"))
-	add(adminDir+"/triggers/Lock", 0o640, nil)
+	add(adminDir+"/triggers/Lock", 0o600, nil)
 	add(adminDir+"/triggers/Unincorp", 0o644, nil)
 	add(adminDir+"/triggers/File", 0o644, triggers.files())
 	for _, name := range slices.Sorted(maps.Keys(triggers.explicit)) {
@@ -183,11 +194,13 @@ func (p *Installed) conffiles(content func(tree.Entry) ([]byte, error)) ([]strin
 		if path == "" {
 			continue
 		}
-		if flag, _, ok := strings.Cut(path, " "); ok && !strings.HasPrefix(flag, "/") {
+		if flag, rest, ok := strings.Cut(path, " "); ok && !strings.HasPrefix(flag, "/") {
 			if flag != "remove-on-upgrade" { // deb-conffiles(5)
 				return nil, fmt.Errorf("conffiles has an unknown flag %q", flag)
 			}
-			continue // a file the package no longer ships
+			// A file that the package no longer ships: dpkg notes it so for ever.
+			lines = append(lines, strings.TrimSpace(rest)+" newconffile "+flag)
+			continue
 		}
 		e, ok := p.Tree.Lookup(strings.TrimPrefix(path, "/"))
 		if !ok || e.Type != tree.Regular {
@@ -242,12 +255,9 @@ type triggerIndex struct {
 // add notes the interests of p.
 func (t *triggerIndex) add(p *Installed) {
 	for line := range strings.Lines(string(p.Control["triggers"])) {
-		if i := strings.IndexByte(line, '#'); i >= 0 {
-			line = line[:i]
-		}
 		words := strings.Fields(line)
 		if len(words) != 2 || !strings.HasPrefix(words[0], "interest") {
-			continue
+			continue // "activate", or a comment
 		}
 		name := p.infoName()
 		if words[0] == "interest-noawait" {

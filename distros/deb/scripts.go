@@ -14,11 +14,8 @@ type ConfigureStep struct {
 	Args []string
 }
 
-// preinstMarker begins the line which says whose preinst script runs next.
-const preinstMarker = "Running the preinst script of "
-
-// ConfigureSteps returns the commands that configure packages, given in an order in
-// which each comes after what it depends on, where there is such an order.
+// ConfigureSteps returns the commands that configure packages. preinst scripts of
+// one round run in the order of packages; dpkg finds its own order.
 //
 // dpkg would run a package's preinst script before the package is unpacked; here
 // everything is unpacked already, which only a script that looks for its own
@@ -83,10 +80,10 @@ func ConfigureSteps(packages []*Installed) ([]ConfigureStep, error) {
 		var names []string
 		for _, p := range packages {
 			if first[p] {
-				names = append(names, p.Name()+":"+p.Arch())
+				names = append(names, p.argument())
 			}
 		}
-		steps = append(steps, ConfigureStep{"dpkg --configure of essential packages and what preinst scripts need", append(append(slices.Clone(dpkg), "--no-triggers", "--configure"), archAll(names)...)})
+		steps = append(steps, ConfigureStep{"dpkg --configure of essential packages and what preinst scripts need", append(append(slices.Clone(dpkg), "--no-triggers", "--configure"), names...)})
 	}
 	if len(late) > 0 {
 		steps = append(steps, ConfigureStep{"preinst scripts", preinstScript(late)})
@@ -94,13 +91,13 @@ func ConfigureSteps(packages []*Installed) ([]ConfigureStep, error) {
 	return append(steps, ConfigureStep{"dpkg --configure -a", append(slices.Clone(dpkg), "--configure", "-a")}), nil
 }
 
-// archAll drops the qualifier of architecture-independent packages, which dpkg
-// does not take.
-func archAll(names []string) []string {
-	for i := range names {
-		names[i] = strings.TrimSuffix(names[i], ":all")
+// argument returns the package's name as dpkg takes it in commands: with the
+// architecture, which architecture-independent packages do not have.
+func (p *Installed) argument() string {
+	if p.Arch() == "all" {
+		return p.Name()
 	}
-	return names
+	return p.Name() + ":" + p.Arch()
 }
 
 // inOrder returns subset in the order of packages.
@@ -158,8 +155,8 @@ func preinstScript(packages []*Installed) []string {
 	var b strings.Builder
 	b.WriteString("set -e\nexport DPKG_ROOT= DPKG_ADMINDIR=" + adminDir + " DPKG_MAINTSCRIPT_NAME=preinst DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT=1\n")
 	for _, p := range packages {
-		fmt.Fprintf(&b, "echo '%s%s'\nDPKG_MAINTSCRIPT_PACKAGE=%s DPKG_MAINTSCRIPT_ARCH=%s %s/info/%s.preinst install </dev/null\n",
-			preinstMarker, p.Name(), p.Name(), p.Arch(), adminDir, p.infoName())
+		fmt.Fprintf(&b, "echo 'Running the preinst script of %s'\nDPKG_MAINTSCRIPT_PACKAGE=%s DPKG_MAINTSCRIPT_ARCH=%s %s/info/%s.preinst install </dev/null\n",
+			p.Name(), p.Name(), p.Arch(), adminDir, p.infoName())
 	}
 	return []string{"/bin/sh", "-c", b.String()}
 }
