@@ -32,6 +32,10 @@ type claim struct {
 	what           string
 }
 
+// maxChunk is the size in bytes from which on a chunk is not appended to: growing large ones would copy them again and
+// again.
+const maxChunk = 64 << 10
+
 // chunk is a run of written bytes.
 type chunk struct {
 	offset int64
@@ -52,7 +56,7 @@ func (b *Builder) WriteAt(p []byte, off int64) error {
 	if err := b.check(off, int64(len(p)), "metadata"); err != nil {
 		return err
 	}
-	if n := len(b.chunks); n > 0 && b.chunks[n-1].offset+int64(len(b.chunks[n-1].data)) == off {
+	if n := len(b.chunks); n > 0 && b.chunks[n-1].offset+int64(len(b.chunks[n-1].data)) == off && len(b.chunks[n-1].data) < maxChunk {
 		b.chunks[n-1].data = append(b.chunks[n-1].data, p...)
 		return nil
 	}
@@ -121,8 +125,12 @@ func (b *Builder) Image() (Image, error) {
 func (b *Builder) putChunks() ([]Extent, error) {
 	chunks := slices.Clone(b.chunks)
 	slices.SortFunc(chunks, func(x, y chunk) int { return cmp.Compare(x.offset, y.offset) })
+	total := 0
+	for _, c := range chunks {
+		total += len(c.data)
+	}
 	var (
-		data    []byte
+		data    = make([]byte, 0, total)
 		extents []Extent
 	)
 	for _, c := range chunks {
