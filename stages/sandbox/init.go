@@ -71,7 +71,7 @@ func start(spec *runSpec) (pid int, err error) {
 	// An anonymous session keyring instead of the caller's. Containers may forbid
 	// keyrings altogether, which is as good.
 	_, _ = unix.KeyctlJoinSessionKeyring("")
-	if err := dropCapabilities(); err != nil {
+	if err := dropCapabilities(spec.Mode); err != nil {
 		return 0, err
 	}
 	program, err := lookPath(spec.Args[0], spec.Dir, spec.Env)
@@ -190,7 +190,7 @@ var keptCapabilities = []uintptr{
 
 // dropCapabilities takes all others out of the bounding set of this thread, from
 // which the command is started: execve then cannot give them.
-func dropCapabilities() error {
+func dropCapabilities(m Mode) error {
 	keep := map[uintptr]bool{}
 	for _, c := range keptCapabilities {
 		keep[c] = true
@@ -202,6 +202,9 @@ func dropCapabilities() error {
 		err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0)
 		if errors.Is(err, unix.EINVAL) {
 			break // beyond the kernel's last capability
+		}
+		if errors.Is(err, unix.EPERM) && m == Plain {
+			break // a container without CAP_SETPCAP; it has few others then
 		}
 		if err != nil {
 			return fmt.Errorf("drop capability %d: %w", c, err)

@@ -46,7 +46,7 @@ func (m Mode) Limits() []string {
 	case Plain:
 		return []string{
 			"nothing can be mounted: /proc and /sys are empty, /dev holds only the nodes that mknod may create, /run and /tmp are directories of the root",
-			"processes and the network are those of the host: scripts are never cut off from the network, and what they start lives on if imagefactory is killed by force",
+			"processes, host name and network are those of the host: scripts are never cut off from the network, and what they start lives on if imagefactory is killed by force",
 			"read-only binds are copies, writable binds are refused",
 			"fsync cannot be turned off, so dpkg is slower",
 		}

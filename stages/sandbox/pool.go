@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/imagefactory/imagefactory/stages/store"
@@ -74,6 +75,10 @@ func (p *Pool) Acquire(ctx context.Context, want *tree.Tree) (r *Root, release f
 	return r, func() { r.Close() }, nil
 }
 
+// prefix begins the names of the roots that this user can use: root's and others'
+// owners on disk differ.
+func (p *Pool) prefix() string { return fmt.Sprintf("%s-%d-", p.plan.mode, os.Geteuid()) }
+
 // free locks all roots that nobody uses. Roots of processes that have died are
 // among them: the kernel has released their locks.
 func (p *Pool) free() ([]*Root, error) {
@@ -83,7 +88,8 @@ func (p *Pool) free() ([]*Root, error) {
 	}
 	var roots []*Root
 	for _, e := range entries {
-		if _, err := strconv.ParseUint(e.Name(), 10, 32); err != nil || !e.IsDir() {
+		number, mine := strings.CutPrefix(e.Name(), p.prefix())
+		if _, err := strconv.ParseUint(number, 10, 32); err != nil || !mine {
 			continue
 		}
 		r, err := openRoot(p.st, filepath.Join(p.dir, e.Name()), p.plan)
@@ -105,7 +111,7 @@ func (p *Pool) free() ([]*Root, error) {
 // name.
 func (p *Pool) create() (*Root, error) {
 	for n := 1; ; n++ {
-		dir := filepath.Join(p.dir, strconv.Itoa(n))
+		dir := filepath.Join(p.dir, p.prefix()+strconv.Itoa(n))
 		err := os.Mkdir(dir, 0o700)
 		if errors.Is(err, os.ErrExist) {
 			continue
