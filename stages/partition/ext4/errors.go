@@ -1,6 +1,9 @@
 package ext4
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // NoSpaceError says that a file system is too small for its tree. It is the
 // mistake of whoever chose the size.
@@ -14,19 +17,18 @@ type NoSpaceError struct {
 }
 
 func (e *NoSpaceError) Error() string {
-	var missing error
-	switch {
-	case e.MissingBlocks > 0 && e.MissingInodes > 0:
-		missing = fmt.Errorf("%d blocks (%s) and %d inodes are missing", e.MissingBlocks, formatBytes(e.MissingBlocks*int64(e.BlockSize)), e.MissingInodes)
-	case e.MissingInodes > 0:
-		missing = fmt.Errorf("%d inodes are missing", e.MissingInodes)
-	default:
-		missing = fmt.Errorf("%d blocks (%s) are missing", e.MissingBlocks, formatBytes(e.MissingBlocks*int64(e.BlockSize)))
+	var missing []string
+	if e.MissingBlocks > 0 {
+		missing = append(missing, fmt.Sprintf("%d blocks (%s)", e.MissingBlocks, formatBytes(e.MissingBlocks*int64(e.BlockSize))))
 	}
-	if e.Need == 0 {
-		return fmt.Sprintf("the ext4 file system of %s is too small for its contents: %v; ask for more inodes", formatBytes(e.Have), missing)
+	if e.MissingInodes > 0 {
+		missing = append(missing, fmt.Sprintf("%d inodes", e.MissingInodes))
 	}
-	return fmt.Sprintf("the ext4 file system of %s is too small for its contents: %v; make it %s (%d bytes) or larger", formatBytes(e.Have), missing, formatBytes(e.Need), e.Need)
+	remedy := "ask for more inodes"
+	if e.Need > 0 {
+		remedy = fmt.Sprintf("make it %s (%d bytes) or larger", formatBytes(e.Need), e.Need)
+	}
+	return fmt.Sprintf("the ext4 file system of %s is too small for its contents: %s are missing; %s", formatBytes(e.Have), strings.Join(missing, " and "), remedy)
 }
 
 // ExitStatus is that of a wrong recipe.

@@ -24,15 +24,20 @@ const (
 	incompatFlexBG   = 0x200
 	incompatCsumSeed = 0x2000
 	incompatLargeDir = 0x4000
-	roSparseSuper    = 0x1
-	roLargeFile      = 0x2
-	roHugeFile       = 0x8
-	roGroupCsum      = 0x10
-	roDirNlink       = 0x20
-	roExtraIsize     = 0x40
-	roBigalloc       = 0x200
-	roMetadataCsum   = 0x400
-	incompatReadable = incompatFiletype | incompatRecover | incompatMetaBG | incompatExtent | incompat64Bit | incompatMMP | incompatFlexBG | incompatCsumSeed | incompatLargeDir
+
+	roSparseSuper  = 0x1
+	roLargeFile    = 0x2
+	roHugeFile     = 0x8
+	roGroupCsum    = 0x10
+	roDirNlink     = 0x20
+	roExtraIsize   = 0x40
+	roBigalloc     = 0x200
+	roMetadataCsum = 0x400
+
+	// incompatReadable are the incompatible features that Open takes. It ignores the
+	// journal to be replayed (recover) and the marks of multiple mounts (mmp).
+	incompatReadable = incompatFiletype | incompatRecover | incompatMetaBG | incompatExtent | incompat64Bit |
+		incompatMMP | incompatFlexBG | incompatCsumSeed | incompatLargeDir
 )
 
 // featureClass is the superblock field that a feature's bit lies in.
@@ -102,6 +107,12 @@ var knownFeatures = []feature{
 func DefaultFeatures() []string {
 	return []string{"has_journal", "ext_attr", "resize_inode", "dir_index", "filetype", "extent", "64bit", "flex_bg",
 		"sparse_super", "large_file", "huge_file", "dir_nlink", "extra_isize", "metadata_csum"}
+}
+
+// CheckFeatures says what is wrong with a list of features for Options, or nothing.
+func CheckFeatures(names []string) error {
+	_, err := parseFeatures(names)
+	return err
 }
 
 // featureSet holds the three feature fields of a superblock.

@@ -29,12 +29,9 @@ const (
 
 // Inode flags (i_flags).
 const (
-	flagIndex      = 0x1000
-	flagHugeFile   = 0x40000
-	flagExtents    = 0x80000
-	flagEAInode    = 0x200000
-	flagInlineData = 0x10000000
-	flagEncrypt    = 0x800
+	flagIndex    = 0x1000
+	flagHugeFile = 0x40000
+	flagExtents  = 0x80000
 )
 
 // File types in i_mode.

@@ -190,6 +190,8 @@ func TestLostFoundOfTheTree(t *testing.T) {
 func TestOptionErrors(t *testing.T) {
 	st := openStore(t)
 	for want, set := range map[string]func(*Options){
+		"growing to 0, is negative":              func(o *Options) { o.Size = -1 },
+		"growing to -1, is negative":             func(o *Options) { o.MaxGrowth = -1 },
 		"it must be 1024, 2048 or 4096":          func(o *Options) { o.BlockSize = 512 },
 		"at most 16 bytes":                       func(o *Options) { o.Label = strings.Repeat("l", 17) },
 		"at most 63 bytes":                       func(o *Options) { o.LastMounted = strings.Repeat("l", 64) },

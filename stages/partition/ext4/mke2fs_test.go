@@ -46,7 +46,7 @@ func TestSameGeometryAsMke2fs(t *testing.T) {
 					switch name {
 					case "Filesystem volume name", "Filesystem UUID", "Filesystem created", "Last write time", "Last checked", "Directory Hash Seed", "Checksum",
 						"Default mount options", "Lifetime writes", // a default of mke2fs.conf; a statistic
-						"Overhead clusters",         // left to the kernel, which recounts
+						"Overhead clusters",          // left to the kernel, which recounts
 						"Free blocks", "Free inodes": // lost+found of 16 KiB needs a block or some more or less
 						continue
 					}

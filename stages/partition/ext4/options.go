@@ -96,6 +96,9 @@ func newConfig(o Options) (*config, error) {
 	for size := c.BlockSize; size > 1024; size >>= 1 {
 		c.logBlockSize++
 	}
+	if o.Size < 0 || o.MaxGrowth < 0 {
+		return nil, fmt.Errorf("ext4: a size of %d bytes, growing to %d, is negative", o.Size, o.MaxGrowth)
+	}
 	if len(o.Label) > 16 || strings.IndexByte(o.Label, 0) >= 0 {
 		return nil, fmt.Errorf("ext4 label %q: it must have at most 16 bytes and no NUL", o.Label)
 	}

@@ -16,8 +16,7 @@ const (
 
 	flagSignedHash = 0x1 // directory hashes take the bytes of names as signed, as mke2fs does on x86
 
-	hashHalfMD4         = 1
-	hashHalfMD4Unsigned = 4
+	hashHalfMD4 = 1
 
 	checksumCRC32C = 1
 
