@@ -13,7 +13,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -74,13 +76,29 @@ func Run(ctx context.Context, run *stages.Run, pool *sandbox.Pool, t *tree.Tree,
 	return Clean(run.Cache.Store, after, o.Clean, o.Epoch)
 }
 
-// withFiles returns t with the session's files in it.
+// place returns where in a tree the file at the absolute path p
+// lies, or would lie: links in its directory are followed. ok is false when there is no
+// such directory.
+func place(t *tree.Editor, p string) (path string, ok bool) {
+	p = strings.TrimPrefix(p, "/")
+	dir, err := t.Resolve(tree.Parent(p))
+	if err != nil {
+		return "", false
+	}
+	if e, ok := t.Get(dir); !ok || e.Type != tree.Directory {
+		return "", false
+	}
+	return tree.Join(dir, p[strings.LastIndexByte(p, '/')+1:]), true
+}
+
+// withFiles returns t with the session's files in it, in place of what is there. In a
+// root without a file's directory nothing can look for the file.
 func withFiles(st *store.Store, t *tree.Tree, o Options) (*tree.Tree, error) {
 	edit := t.Edit()
 	for _, f := range o.Files {
-		path, err := edit.Resolve(strings.TrimPrefix(f.Path, "/"))
-		if err != nil {
-			continue // no such directory in this root: nothing can look for the file there
+		path, ok := place(edit, f.Path)
+		if !ok {
+			continue
 		}
 		digest, err := st.Put([]byte(f.Content))
 		if err != nil {
@@ -94,17 +112,24 @@ func withFiles(st *store.Store, t *tree.Tree, o Options) (*tree.Tree, error) {
 	return edit.Tree()
 }
 
-// withoutFiles puts back what before had at the paths of files.
+// withoutFiles puts back what before had at the paths of files. Where a script has
+// moved the directory of a file and left a link, that is where the file is now; where it
+// has removed the directory, there is nothing to put back. One of several hard links
+// comes back as a file of its own.
 func withoutFiles(before, after *tree.Tree, files []File) (*tree.Tree, error) {
-	edit := after.Edit()
+	original, edit := before.Edit(), after.Edit()
 	for _, f := range files {
-		path, err := before.Resolve(strings.TrimPrefix(f.Path, "/"))
-		if err != nil {
+		was, ok := place(original, f.Path)
+		if !ok {
+			continue // it was never there
+		}
+		now, ok := place(edit, "/"+was)
+		if !ok {
 			continue
 		}
-		edit.Remove(path)
-		if old, ok := before.Lookup(path); ok {
-			old.Link = 0
+		edit.Remove(now)
+		if old, ok := before.Lookup(was); ok {
+			old.Path, old.Link = now, 0
 			edit.Put(old)
 		}
 	}
@@ -143,13 +168,13 @@ const keptLines = 20
 
 // Run runs a command and passes on every line it prints as a Log event.
 func (s *Session) Run(ctx context.Context, c Command) error {
-	env := []string{fmt.Sprintf("SOURCE_DATE_EPOCH=%d", s.options.Epoch)}
-	for _, vars := range []map[string]string{s.options.Env, c.Env} {
-		for name, value := range vars {
-			env = append(env, name+"="+value)
-		}
+	vars := map[string]string{"SOURCE_DATE_EPOCH": strconv.FormatInt(s.options.Epoch, 10)}
+	maps.Copy(vars, s.options.Env)
+	maps.Copy(vars, c.Env)
+	var env []string
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		env = append(env, name+"="+vars[name])
 	}
-	slices.Sort(env[1:])
 	log := &lines{emit: func(text string) {
 		s.run.Emit(stages.Event{Kind: stages.Log, Item: c.Name, Text: text})
 	}}
