@@ -164,6 +164,7 @@ func (d Decoder) Repository(base Repository, blk *decode.Block) Repository {
 		b.Require("components", `components = ["main"]`)
 		r.Components = b.Strings("components")
 	}
+	r.AllowExpired = b.Bool("allow_expired", r.AllowExpired)
 	if r.GPGCheck = b.Bool("gpg_check", r.GPGCheck); !r.GPGCheck {
 		at := b.Header()
 		*d.Diags = d.Diags.Append(&hcl.Diagnostic{

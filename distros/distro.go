@@ -46,6 +46,9 @@ type Repository struct {
 	Components []string // deb: "main"; at least one
 	GPGCheck   bool     // verify signatures; default true
 
+	// AllowExpired takes a repository whose Valid-Until has passed: for releases that were archived. Default false.
+	AllowExpired bool
+
 	// KeyFile is the absolute path of the key or keyring the recipe named with gpg_key, else empty. When set, Keyrings is
 	// not consulted. It is not part of a recipe's digest, KeyDigest is.
 	KeyFile   string `json:"-"`

@@ -27,6 +27,7 @@
 //	  suites*          list; directories below dists/
 //	  components*      list
 //	  gpg_check        default true
+//	  allow_expired    take a repository after its Valid-Until; default false
 //	  gpg_key          key or keyring file; relative to the file this is written in
 //	  keyrings         list; keyring files to try on the build host, when there is no gpg_key
 //	  keyring_package  the host's package which ships them

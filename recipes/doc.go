@@ -28,12 +28,12 @@
 //	  exclude    list     packages never to install
 //	  recommends bool     follow weak dependencies; default false
 //	  installer  string   "native"
-//	  repository "NAME" { url*  suites*  components*  gpg_key  gpg_check }
+//	  repository "NAME" { url*  suites*  components*  gpg_key  gpg_check  allow_expired }
 //	}
 //
 // A repository with the name of one of the distribution's changes what it says and keeps the rest. With url the host's
 // apt configuration is not asked for a mirror. gpg_key is the path of a key or keyring; gpg_check = false turns
-// verification off, with a warning.
+// verification off, with a warning. allow_expired = true takes a repository whose signed date of expiry has passed.
 //
 //	script "NAME" {
 //	  inline or run*      the program: text for /bin/sh -e, or the path of a file whose first line names its interpreter

@@ -71,7 +71,7 @@ type ExpiredError struct {
 // Error names the file and the date, and says what to do.
 func (e *ExpiredError) Error() string {
 	return fmt.Sprintf("%s expired on %s (Valid-Until): the mirror has not been updated since, or someone withholds updates; "+
-		"choose another mirror, or allow expired repositories if this release has been archived",
+		"choose another mirror, or write allow_expired = true in its repository block if this release has been archived",
 		e.Name, e.ValidUntil.UTC().Format(time.RFC1123))
 }
 

@@ -14,8 +14,9 @@ type ConfigureStep struct {
 	Args []string
 }
 
-// ConfigureSteps returns the commands that configure packages. preinst scripts of
-// one round run in the order of packages; dpkg finds its own order.
+// ConfigureSteps returns the commands that configure packages, which are in the order
+// of OrderInstalled. preinst scripts of one round run in that order; dpkg finds its
+// own.
 //
 // dpkg would run a package's preinst script before the package is unpacked; here
 // everything is unpacked already, which only a script that looks for its own

@@ -2,6 +2,7 @@ package deb
 
 import (
 	"slices"
+	"strings"
 )
 
 // Order returns a set of packages in the order in which they can be
@@ -159,4 +160,28 @@ func (o *ordering) preDependenciesFirst(members []int) []int {
 		}
 	}
 	return ordered
+}
+
+// OrderInstalled sorts packages in the order of Order, and fails as it does.
+func OrderInstalled(arch string, packages []*Installed) ([]*Installed, error) {
+	var index strings.Builder
+	byName := map[string]*Installed{}
+	for _, p := range packages {
+		index.WriteString(p.stanza.String())
+		index.WriteByte('\n')
+		byName[p.Name()+":"+p.Arch()] = p
+	}
+	set, err := ParseIndex(strings.NewReader(index.String()), "installed packages")
+	if err != nil {
+		return nil, err
+	}
+	groups, err := Order(arch, set.Packages)
+	if err != nil {
+		return nil, err
+	}
+	ordered := make([]*Installed, 0, len(packages))
+	for _, p := range slices.Concat(groups...) {
+		ordered = append(ordered, byName[p.Name+":"+p.Arch])
+	}
+	return ordered, nil
 }

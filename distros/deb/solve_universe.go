@@ -94,6 +94,19 @@ func (u *Universe) newest(name, arch string) *Package {
 	return newest
 }
 
+// Newest returns the newest package of a name for the native architecture, without
+// looking at what it depends on. The error is an *UnsatisfiableError.
+func (u *Universe) Newest(item Item) (*Package, error) {
+	if p := u.newest(item.Name, u.arch); p != nil {
+		return p, nil
+	}
+	// Not there: Solve says why, with names that are near.
+	if _, err := u.Solve(Request{Packages: []Item{item}}); err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("package %s: there is none for %s", item.Name, u.arch)
+}
+
 // mentionedAt returns the place of a name in the order of first mention.
 func (u *Universe) mentionedAt(name string) uint64 {
 	for i, index := range u.indexes {

@@ -4,7 +4,6 @@ package configure
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"github.com/imagefactory/imagefactory/distros/deb"
@@ -13,14 +12,16 @@ import (
 	"github.com/imagefactory/imagefactory/stages/rootfs"
 	"github.com/imagefactory/imagefactory/stages/sandbox"
 	"github.com/imagefactory/imagefactory/stages/session"
+	"github.com/imagefactory/imagefactory/stages/store"
 	"github.com/imagefactory/imagefactory/stages/tree"
 )
 
 // Version is the version of this stage's code; see stages.Stage.
-const Version = 2
+const Version = 3
 
-// Run configures the packages of a merged root in the sandbox.
-func Run(ctx context.Context, run *stages.Run, pool *sandbox.Pool, root rootfs.Root, pkgs []packages.Package, o session.Options) (rootfs.Root, error) {
+// Run configures the packages of a merged root in the sandbox. arch is the package
+// manager's name of the architecture.
+func Run(ctx context.Context, run *stages.Run, pool *sandbox.Pool, root rootfs.Root, pkgs []packages.Package, arch string, o session.Options) (rootfs.Root, error) {
 	st := run.Cache.Store
 	t, err := tree.Load(st, root.Tree)
 	if err != nil {
@@ -30,7 +31,9 @@ func Run(ctx context.Context, run *stages.Run, pool *sandbox.Pool, root rootfs.R
 	if err != nil {
 		return rootfs.Root{}, err
 	}
-	slices.SortFunc(installed, func(a, b *deb.Installed) int { return strings.Compare(a.Name(), b.Name()) })
+	if installed, err = deb.OrderInstalled(arch, installed); err != nil {
+		return rootfs.Root{}, err
+	}
 	steps, err := deb.ConfigureSteps(installed)
 	if err != nil {
 		return rootfs.Root{}, err
@@ -46,6 +49,32 @@ func Run(ctx context.Context, run *stages.Run, pool *sandbox.Pool, root rootfs.R
 	if err != nil {
 		return rootfs.Root{}, err
 	}
+	if after, err = divert(st, after, installed); err != nil {
+		return rootfs.Root{}, err
+	}
 	digest, err := tree.Save(st, after)
 	return rootfs.Root{Tree: digest}, err
+}
+
+// divert adds the directories that diversions made while configuring call for.
+func divert(st *store.Store, t *tree.Tree, installed []*deb.Installed) (*tree.Tree, error) {
+	file, ok := t.Lookup(strings.TrimPrefix(deb.DiversionsFile, "/"))
+	if !ok || file.Type != tree.Regular {
+		return t, nil
+	}
+	diversions, err := st.ReadAll(file.Digest)
+	if err != nil {
+		return nil, err
+	}
+	dirs, err := deb.DivertedDirectories(diversions, installed)
+	if err != nil || len(dirs) == 0 {
+		return t, err
+	}
+	edit := t.Edit()
+	for _, dir := range dirs {
+		if _, there := edit.Get(dir.Path); !there {
+			edit.Put(dir)
+		}
+	}
+	return edit.Tree()
 }

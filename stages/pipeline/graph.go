@@ -228,7 +228,7 @@ func (b *builder) system(pkgs *stages.Handle[packages.Output]) (*stages.Handle[r
 		Inputs: []stages.Input{{Name: "scripts", Value: options}, {Name: "sandbox", Value: b.env.SandboxMode}},
 		Needs:  []stages.Node{pkgs, merged},
 	}, func(ctx context.Context, run *stages.Run) (rootfs.Root, error) {
-		return configure.Run(ctx, run, b.env.Pool, merged.Result(), pkgs.Result().Packages, options)
+		return configure.Run(ctx, run, b.env.Pool, merged.Result(), pkgs.Result().Packages, b.arch.PackageArch, options)
 	})
 
 	configured, customized := b.recipe.ScriptOrder()

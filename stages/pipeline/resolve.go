@@ -17,7 +17,7 @@ import (
 )
 
 // resolveVersion is the version of the solver's code, as of stages.Stage.
-const resolveVersion = 1
+const resolveVersion = 2
 
 // Lock returns the packages of the recipe: those of its lock file, where there is
 // one that fits, else what the repositories have now. found says which.
@@ -115,7 +115,7 @@ func (env *Environment) suites(r *recipes.Recipe) ([]*suite, error) {
 		for _, name := range repo.Suites {
 			suites = append(suites, &suite{repository: repo.Name, config: deb.RepositoryConfig{
 				Name: repo.Name + " " + name, URIs: env.mirrors(r, i, name), Suite: name, Components: repo.Components,
-				Arch: arch.PackageArch, Keyring: keys, Unverified: !repo.GPGCheck,
+				Arch: arch.PackageArch, Keyring: keys, Unverified: !repo.GPGCheck, AllowExpired: repo.AllowExpired,
 				Origin: repo.AptOrigin, Label: repo.AptLabel, Now: env.now,
 			}})
 		}
@@ -172,12 +172,23 @@ func (env *Environment) solve(ctx context.Context, r *recipes.Recipe, request re
 		return nil, err
 	}
 	tools := deb.Request{}
-	for _, name := range append(r.ToolPackages(), r.SignedPackages()...) {
-		tools.Packages = append(tools.Packages, deb.Item{Name: name, Origin: "the boot programs of " + r.Distro.Name})
+	origin := "the boot programs of " + r.Distro.Name
+	for _, name := range r.ToolPackages() {
+		tools.Packages = append(tools.Packages, deb.Item{Name: name, Origin: origin})
 	}
 	toolSet, err := universe.Solve(tools)
 	if err != nil {
 		return nil, err
+	}
+	for _, name := range r.SignedPackages() {
+		// Only files are taken out of these; nothing of them runs.
+		p, err := universe.Newest(deb.Item{Name: name, Origin: origin})
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(toolSet, p) {
+			toolSet = append(toolSet, p)
+		}
 	}
 	auto := func(p *deb.Package) bool {
 		return !asked[p.Name] && !(base.Essential && p.Essential) && !slices.Contains(base.Priorities, p.Priority)
