@@ -37,6 +37,9 @@ type localError struct{ err error }
 func (e *localError) Error() string { return e.err.Error() }
 func (e *localError) Unwrap() error { return e.err }
 
+// ExitStatus is 3: the host lacks something.
+func (e *localError) ExitStatus() int { return 3 }
+
 func cacheError(err error) error {
 	return &localError{fmt.Errorf("the download cache cannot be written: %w", err)}
 }
