@@ -82,7 +82,7 @@ func (g *guest) becomeRoot(password string) {
 		send   string
 		expect *regexp.Regexp
 	}{
-		{"exec sudo -p 'sudo password: ' sh\n", sudoPrompt},
+		{"exec sudo -p 'sudo password: ' env PS1='# ' sh\n", sudoPrompt},
 		{password + "\n", rootPrompt},
 	} {
 		if err := console.Send(step.send); err != nil {

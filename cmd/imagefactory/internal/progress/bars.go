@@ -10,9 +10,6 @@ import (
 	"github.com/imagefactory/imagefactory/stages"
 )
 
-// keptLines is how many of a stage's last lines are shown when it fails.
-const keptLines = 30
-
 // bars keeps one bar at the bottom of a terminal, for what moved last, and
 // lets what is finished scroll by above it.
 type bars struct {
@@ -21,7 +18,6 @@ type bars struct {
 	of  subject
 
 	running   []string                // stages, in the order they started
-	logs      map[string][]string     // the last lines of each
 	downloads map[string]stages.Event // by item: the last news of each
 }
 
@@ -30,7 +26,7 @@ type subject struct{ stage, item, unit string }
 
 // Bars shows events on a terminal.
 func Bars(w io.Writer) View {
-	return &bars{w: w, logs: map[string][]string{}, downloads: map[string]stages.Event{}}
+	return &bars{w: w, downloads: map[string]stages.Event{}}
 }
 
 func (v *bars) Show(e stages.Event) {
@@ -39,20 +35,12 @@ func (v *bars) Show(e stages.Event) {
 		v.running = append(v.running, e.Stage)
 		v.spin(e.Stage, "")
 	case stages.Log:
-		kept := append(v.logs[e.Stage], e.Text)
-		v.logs[e.Stage] = kept[max(0, len(kept)-keptLines):]
 		v.spin(e.Stage, e.Text)
 	case stages.Progress:
 		v.progress(e)
 	case stages.StageDone, stages.StageFailed:
 		v.running = slices.DeleteFunc(v.running, func(s string) bool { return s == e.Stage })
 		v.clear()
-		if e.Kind == stages.StageFailed {
-			for _, text := range v.logs[e.Stage] {
-				v.print(stages.Event{Kind: stages.Log, Stage: e.Stage, Text: text})
-			}
-		}
-		delete(v.logs, e.Stage)
 		v.print(e)
 		if n := len(v.running); n > 0 {
 			v.spin(v.running[n-1], "")
