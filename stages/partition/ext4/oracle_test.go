@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -408,14 +407,4 @@ func atoi(t testing.TB, s string) int {
 		t.Fatal(err)
 	}
 	return n
-}
-
-// diskUsage is the number of bytes a sparse file takes.
-func diskUsage(t testing.TB, path string) int64 {
-	t.Helper()
-	var s syscall.Stat_t
-	if err := syscall.Stat(path, &s); err != nil {
-		t.Fatal(err)
-	}
-	return s.Blocks * 512
 }
