@@ -1,6 +1,7 @@
 package customize
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -34,14 +35,17 @@ func formatTable(table [][]string) []byte {
 	return []byte(b.String())
 }
 
-// find returns the line named name.
+// find returns the line named name, or nil.
 func find(table [][]string, name string) []string {
-	for _, fields := range table {
-		if fields[0] == name {
-			return fields
-		}
+	if i := index(table, name); i >= 0 {
+		return table[i]
 	}
 	return nil
+}
+
+// index returns the number of the line named name, or -1.
+func index(table [][]string, name string) int {
+	return slices.IndexFunc(table, func(fields []string) bool { return fields[0] == name })
 }
 
 // id returns a numeric field of the line named name, or what name itself says as a
@@ -60,7 +64,7 @@ func id(table [][]string, name string, field int) (uint32, error) {
 	return 0, errNoAccount
 }
 
-var errNoAccount = fmt.Errorf("there is no such account in the image")
+var errNoAccount = errors.New("there is no such account in the image")
 
 // uid returns the id of a user given by name or number.
 func (a *accounts) uid(name string) (uint32, error) {
@@ -150,9 +154,16 @@ func (a *accounts) add(u User, day int64) error {
 		return fmt.Errorf("user %s: %w", u.Name, err)
 	}
 
-	line := []string{u.Name, "x", fmt.Sprint(uid), fmt.Sprint(gid), u.Comment, u.Home, u.Shell}
-	if existing != nil {
-		copy(existing, line)
+	password := "x" // it is in the shadow file
+	if !a.hasShadow {
+		if u.PasswordHash != nil {
+			return fmt.Errorf("user %s: password_hash needs /etc/shadow, which is not in the image; add the package that makes it (passwd)", u.Name)
+		}
+		password = "!"
+	}
+	line := []string{u.Name, password, fmt.Sprint(uid), fmt.Sprint(gid), u.Comment, u.Home, u.Shell}
+	if i := index(a.passwd, u.Name); i >= 0 {
+		a.passwd[i] = line
 	} else {
 		a.passwd = append(a.passwd, line)
 	}

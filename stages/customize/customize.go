@@ -6,10 +6,8 @@ package customize
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/imagefactory/imagefactory/stages"
@@ -20,7 +18,7 @@ import (
 )
 
 // Version is the version of this stage's code; see stages.Stage.
-const Version = 1
+const Version = 2
 
 // Options is what the recipe says about the system. It is part of the stage's key.
 type Options struct {
@@ -121,28 +119,39 @@ func Run(ctx context.Context, run *stages.Run, root rootfs.Root, o Options) (roo
 	return rootfs.Root{Tree: digest}, err
 }
 
-// resolve returns where the absolute path p of the root really is.
+// resolve returns where the absolute path p of the root really is: it follows links
+// in its directory, to what is missing too, which put then makes.
 func (c *customizer) resolve(p string) (string, error) {
 	p = strings.TrimPrefix(path.Clean(p), "/")
-	dir := path.Dir(p)
-	// Missing directories are made below the last that is there.
-	var missing []string
-	for {
-		real, err := c.edit.Resolve(dir)
-		if err == nil {
-			if e, ok := c.edit.Get(real); ok && e.Type == tree.Directory {
-				slices.Reverse(missing)
-				return tree.Join(real, path.Join(append(missing, path.Base(p))...)), nil
-			} else if ok {
-				return "", fmt.Errorf("/%s is a %s, not a directory", real, e.Type)
+	current, rest := tree.Root, strings.Split(path.Dir(p), "/")
+	links := 0
+	for len(rest) > 0 {
+		element := rest[0]
+		rest = rest[1:]
+		switch element {
+		case "", ".":
+			continue
+		case "..":
+			current = tree.Parent(current)
+			continue
+		}
+		next := tree.Join(current, element)
+		switch e, ok := c.edit.Get(next); {
+		case ok && e.Type == tree.Symlink:
+			if links++; links > 40 { // as Linux
+				return "", fmt.Errorf("/%s: too many levels of symbolic links", next)
 			}
+			if path.IsAbs(e.Target) {
+				current = tree.Root
+			}
+			rest = append(strings.Split(e.Target, "/"), rest...)
+		case ok && e.Type != tree.Directory:
+			return "", fmt.Errorf("/%s is a %s, not a directory", next, e.Type)
+		default:
+			current = next
 		}
-		if dir == tree.Root {
-			return "", err
-		}
-		missing = append(missing, path.Base(dir))
-		dir = path.Dir(dir)
 	}
+	return tree.Join(current, path.Base(p)), nil
 }
 
 // put writes an entry at the absolute path p, with missing directories.
@@ -153,6 +162,9 @@ func (c *customizer) put(p string, e tree.Entry) error {
 	}
 	if err := c.edit.MkdirAll(tree.Parent(real), tree.Entry{Mode: 0o755, MTime: c.time}); err != nil {
 		return err
+	}
+	if old, ok := c.edit.Get(real); ok && old.Type == tree.Directory && e.Type != tree.Directory {
+		return fmt.Errorf("/%s is a directory in the image, and cannot be replaced by a %s", real, e.Type)
 	}
 	e.Path, e.MTime = real, c.time
 	c.edit.Put(e)
@@ -420,7 +432,7 @@ func (c *customizer) copy(f File) (store.Digest, int64, error) {
 		return store.Digest{}, 0, err
 	}
 	defer in.Close()
-	digest, size, err := c.batch.Add(io.Reader(in))
+	digest, size, err := c.batch.Add(in)
 	if err == nil && digest != f.Digest {
 		err = fmt.Errorf("%s changed while the build ran; build again", f.Source)
 	}
