@@ -254,8 +254,8 @@ func readlinkat(dir int, name string) (string, error) {
 	return string(p[:n]), nil
 }
 
-// readXattrs returns the extended attributes of name in dir, or of fd if that is
-// open, sorted by name. Capabilities come in the form they have in an image
+// readXattrs returns the extended attributes on disk of name in dir, or of fd if
+// that is open, sorted by name. Capabilities come in the form they have in an image
 // (version 2, without the id of a user namespace's root): the kernel converts them.
 func readXattrs(dir int, name string, fd int) ([]tree.Xattr, error) {
 	list := func(p []byte) (int, error) { return unix.Llistxattr(procPath(dir, name), p) }
@@ -273,6 +273,9 @@ func readXattrs(dir int, name string, fd int) ([]tree.Xattr, error) {
 	}
 	var xattrs []tree.Xattr
 	for n := range strings.SplitSeq(strings.TrimSuffix(string(names), "\x00"), "\x00") {
+		if !onDisk(n) {
+			continue
+		}
 		value, err := grow(func(p []byte) (int, error) { return get(n, p) })
 		if errors.Is(err, unix.ENODATA) {
 			continue // listed, but not for us

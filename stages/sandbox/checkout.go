@@ -27,6 +27,7 @@ type action uint8
 const (
 	keep   action = iota // it is there and right
 	adjust               // it is there, its attributes may not be right
+	reopen               // a directory that was right, before opened for new names
 	create               // it is not there (any more)
 )
 
@@ -65,6 +66,9 @@ func (s *server) checkout(ctx context.Context, want *tree.Tree, stats *Stats) er
 	stats.Entries = want.Len()
 	job.compare()
 	if err := job.remove(ctx, c); err != nil {
+		return err
+	}
+	if err := job.openDirectories(c); err != nil {
 		return err
 	}
 	if err := job.createDirectories(ctx, c); err != nil {
@@ -239,6 +243,38 @@ func (j *checkout) remove(ctx context.Context, c *cursor) error {
 		}
 		j.touch(path)
 		j.stats.Removed++
+	}
+	return nil
+}
+
+// openDirectories takes set-group-id bits and default ACLs from the directories that
+// get new names: what is made there would inherit them. finish puts them back.
+func (j *checkout) openDirectories(c *cursor) error {
+	opened := map[string]bool{}
+	for i := range j.want {
+		if j.actions[i] == create {
+			opened[tree.Parent(j.want[i].Path)] = true
+		}
+	}
+	for i := range j.want {
+		e := &j.want[i]
+		if j.actions[i] == create || !opened[e.Path] {
+			continue
+		}
+		if j.actions[i] == keep {
+			j.actions[i] = reopen
+		}
+		fd, err := c.dir(e.Path)
+		if err != nil {
+			return err
+		}
+		if err := unix.Fchmod(fd, 0o700); err != nil {
+			return pathError("chmod", e.Path, err)
+		}
+		err = unix.Fremovexattr(fd, defaultACL)
+		if err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.EOPNOTSUPP) {
+			return pathError("remove the default ACL of", e.Path, err)
+		}
 	}
 	return nil
 }
@@ -502,7 +538,9 @@ func (w *writer) directory(e *tree.Entry, a action, r *record) error {
 	if err := w.attributes(fd, ".", fd, e, a == create, r); err != nil {
 		return err
 	}
-	w.stats.Written++
+	if a != reopen {
+		w.stats.Written++
+	}
 	return w.stat(fd, ".", e, r)
 }
 
@@ -666,8 +704,24 @@ func setMTime(dir int, name string, t tree.Time) error {
 // last element is not followed by those used here.
 func procPath(dir int, name string) string { return fmt.Sprintf("/proc/self/fd/%d/%s", dir, name) }
 
+// defaultACL is the attribute that new names in a directory inherit from.
+const defaultACL = "system.posix_acl_default"
+
+// onDisk reports whether the extended attribute name is kept on disk. The others
+// are virtual: security modules and file systems of the host put attributes of
+// their own there, which are not the target's, and without privilege most cannot be
+// set anyway.
+func onDisk(name string) bool {
+	switch name {
+	case "security.capability", "system.posix_acl_access", defaultACL:
+		return true
+	}
+	return strings.HasPrefix(name, "user.")
+}
+
 // setXattrs gives a file exactly the extended attributes want and returns the
-// positions of those that this host, mode or file system does not let us set.
+// positions of those that are not on disk: the virtual ones, and those that this
+// mode or file system does not let us set.
 func setXattrs(dir int, name string, fd int, want []tree.Xattr, fresh bool) (skipped []uint32, err error) {
 	set := func(x *tree.Xattr) error { return unix.Lsetxattr(procPath(dir, name), x.Name, x.Value, 0) }
 	if fd >= 0 {
@@ -680,20 +734,23 @@ func setXattrs(dir int, name string, fd int, want []tree.Xattr, fresh bool) (ski
 		}
 		for _, x := range have {
 			if !slices.ContainsFunc(want, func(y tree.Xattr) bool { return x.Name == y.Name }) {
-				// What the host's security module put there cannot be removed.
-				if err := unix.Lremovexattr(procPath(dir, name), x.Name); err != nil && !unsupported(err) {
+				if err := unix.Lremovexattr(procPath(dir, name), x.Name); err != nil {
 					return nil, fmt.Errorf("%s: %w", x.Name, err)
 				}
 			}
 		}
 	}
 	for i := range want {
-		if err := set(&want[i]); err != nil {
+		if onDisk(want[i].Name) {
+			err := set(&want[i])
+			if err == nil {
+				continue
+			}
 			if !unsupported(err) {
 				return nil, fmt.Errorf("%s: %w", want[i].Name, err)
 			}
-			skipped = append(skipped, uint32(i))
 		}
+		skipped = append(skipped, uint32(i))
 	}
 	return skipped, nil
 }

@@ -406,6 +406,27 @@ func TestSandboxCheckoutLinks(t *testing.T) {
 	})
 }
 
+// What is made in a directory that is there already inherits nothing from it.
+func TestSandboxCheckoutInheritance(t *testing.T) {
+	eachMode(t, func(t *testing.T, m Mode) {
+		f := newFixture(t, m)
+		mail := dir("var/mail", 0o2775)
+		journal := dir("var/journal", 0o755)
+		journal.Xattrs = []tree.Xattr{{Name: "system.posix_acl_default", Value: acl(0)}}
+		if m != Single {
+			mail.GID = 8
+		}
+		f.checkout(f.tree(mail, journal))
+		want := f.tree(mail, journal, f.file("var/mail/root", "x", 0o600), f.file("var/mail/sub/x", "x", 0o600),
+			f.file("var/journal/log", "x", 0o640), f.file("var/journal/sub/log", "x", 0o640))
+		f.checkout(want)
+		f.run("touch")
+		if d := diff(want, f.capture()); d != "" {
+			t.Error(d)
+		}
+	})
+}
+
 // Every type can become every other.
 func TestSandboxCheckoutTypes(t *testing.T) {
 	eachMode(t, func(t *testing.T, m Mode) {

@@ -59,11 +59,12 @@
 //
 // # What cannot be represented
 //
-// The disk cannot hold everything a tree can: in a user namespace no devices, no
-// owners above 65535 (in Single mode: but 0), no security.selinux or trusted.*
-// attributes, and no file system has all times. Such things are virtual: a device
-// is an empty file, an owner is 65534 (in Single mode 0), an attribute is left out.
-// Capture returns what the tree said as long as the same inode (number and time of
+// The disk cannot hold everything a tree can: in a user namespace no devices and no
+// owners above 65535 (in Single mode: but 0), and no file system has all times. Of
+// extended attributes only user.*, security.capability and POSIX ACLs are kept on
+// disk, in every mode: others there, such as security.selinux, are the host's. Such
+// things are virtual: a device is an empty file, an owner is 65534 (in Single mode
+// 0), an attribute is left out. Capture returns what the tree said as long as the same inode (number and time of
 // birth) is there and what stands for the value on disk is unchanged, also after a
 // rename; what a command sets or makes anew counts from then on.
 //

@@ -190,7 +190,7 @@ func (s *server) prepare(r *response) error {
 	r.Mode = s.Mode
 	s.Identity = string(s.Mode) + " " + s.Identity
 	s.root = filepath.Join(s.Dir, rootName)
-	if err := os.Mkdir(s.root, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := os.Mkdir(s.root, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("the scratch directory cannot be written: %w", err)
 	}
 	var fs unix.Statfs_t

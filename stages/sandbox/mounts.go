@@ -279,17 +279,15 @@ func (m *mounter) proc() error {
 // scripts might depend.
 func (m *mounter) sys() error {
 	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	err := unix.EPERM
-	var mountErr error = err
+	var err error = unix.EPERM // what the kernel says when the network namespace is not ours
 	if !m.spec.Network {
-		mountErr = m.mount("sysfs", "sys", "sysfs", flags|unix.MS_RDONLY, "")
+		err = m.mount("sysfs", "sys", "sysfs", flags|unix.MS_RDONLY, "")
 	}
-	if errors.Is(mountErr, unix.EPERM) {
-		// Not our network namespace, or a masked one.
-		mountErr = m.bind("/sys", "sys", true)
+	if errors.Is(err, unix.EPERM) {
+		err = m.bind("/sys", "sys", true)
 	}
-	if mountErr != nil {
-		return m.mount("tmpfs", "sys", "tmpfs", flags|unix.MS_RDONLY, "mode=0755,size=0")
+	if err != nil {
+		return m.mount("tmpfs", "sys", "tmpfs", flags|unix.MS_RDONLY, "mode=0755,size=4k")
 	}
 	for _, path := range []string{"sys/firmware", "sys/devices/virtual/dmi", "sys/fs/cgroup"} {
 		dir, name, err := m.c.parent(path)
