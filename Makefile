@@ -12,7 +12,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # Programs the targets need, and the packages that hold them.
 BUILD_TOOLS := newuidmap
-TEST_TOOLS  := qemu-system-x86_64 qemu-img e2fsck debugfs sgdisk sfdisk fsck.fat mtype fuse2fs dpkg-deb getfacl getcap setfattr ssh
+TEST_TOOLS  := qemu-system-x86_64 qemu-img e2fsck debugfs sgdisk sfdisk fsck.fat mtype fuse2fs dpkg-deb getfacl getcap setfattr ssh grub-script-check
 BENCH_TOOLS := mmdebstrap
 
 export CGO_ENABLED := 0

@@ -11,9 +11,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/imagefactory/imagefactory/stages"
@@ -85,7 +87,7 @@ func MakeImages(ctx context.Context, run *stages.Run, pool *sandbox.Pool, tools 
 	if t, err = runnable(t); err != nil {
 		return Images{}, err
 	}
-	work, err := os.MkdirTemp(run.Cache.Dir, "grub-")
+	work, err := run.Cache.Scratch()
 	if err != nil {
 		return Images{}, err
 	}
@@ -96,13 +98,13 @@ func MakeImages(ctx context.Context, run *stages.Run, pool *sandbox.Pool, tools 
 
 	const inside = "/run/imagefactory/grub"
 	var images Images
-	make := func(target *Target, name string, modules []string) (store.Digest, error) {
+	mkimage := func(target *Target, name string, modules []string) (store.Digest, error) {
 		command := session.Command{
 			Name: path.Base(o.Mkimage) + " " + target.Platform,
 			Args: append([]string{
 				o.Mkimage, "-O", target.Platform, "-d", target.Modules, "-p", o.Dir,
 				"-c", inside + "/early.cfg", "-o", inside + "/" + name,
-			}, append(append([]string{}, commonModules...), modules...)...),
+			}, slices.Concat(commonModules, modules)...),
 			Binds: []sandbox.Bind{{Source: work, Target: inside, Writable: true}},
 		}
 		_, err := session.Run(ctx, run, pool, t, session.Options{Epoch: o.Epoch}, func(ctx context.Context, s *session.Session) error {
@@ -112,8 +114,11 @@ func MakeImages(ctx context.Context, run *stages.Run, pool *sandbox.Pool, tools 
 			return store.Digest{}, err
 		}
 		image, err := os.ReadFile(filepath.Join(work, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			return store.Digest{}, fmt.Errorf("%s ended without an error but made no image", command.Name)
+		}
 		if err != nil {
-			return store.Digest{}, fmt.Errorf("%s ended without an error but made no image: %w", command.Name, err)
+			return store.Digest{}, err
 		}
 		return st.Put(image)
 	}
@@ -123,12 +128,12 @@ func MakeImages(ctx context.Context, run *stages.Run, pool *sandbox.Pool, tools 
 			return Images{}, err
 		}
 		images.BootImg = boot.Digest
-		if images.Core, err = make(o.BIOS, "core.img", biosModules); err != nil {
+		if images.Core, err = mkimage(o.BIOS, "core.img", biosModules); err != nil {
 			return Images{}, err
 		}
 	}
 	if o.UEFI != nil {
-		if images.EFI, err = make(o.UEFI, "grub.efi", efiModules); err != nil {
+		if images.EFI, err = mkimage(o.UEFI, "grub.efi", efiModules); err != nil {
 			return Images{}, err
 		}
 	}
@@ -145,15 +150,18 @@ func runnable(t *tree.Tree) (*tree.Tree, error) {
 	return edit.Tree()
 }
 
-// lookup returns the file at the absolute path p of the tools tree.
-func lookup(t *tree.Tree, p string) (tree.Entry, error) {
-	real, err := t.Resolve(p)
-	if err == nil {
+// lookup returns the first of the files at absolute paths that the tools tree has.
+func lookup(t *tree.Tree, paths ...string) (tree.Entry, error) {
+	for _, p := range paths {
+		real, err := t.Resolve(p)
+		if err != nil {
+			continue
+		}
 		if e, ok := t.Lookup(real); ok && e.Type == tree.Regular {
 			return e, nil
 		}
 	}
-	return tree.Entry{}, fmt.Errorf("the boot packages of the distribution hold no file %s; its definition does not fit this release", p)
+	return tree.Entry{}, fmt.Errorf("the boot packages of the distribution hold no file %s; its definition does not fit this release", strings.Join(paths, " or "))
 }
 
 // Signed says which signed programs go onto the EFI system partition.
@@ -259,7 +267,7 @@ func layoutESP(st *store.Store, tools rootfs.Root, images Images, o InstallOptio
 		return nil, err
 	}
 	for _, f := range o.Signed.Files {
-		e, err := firstOf(t, f.Sources)
+		e, err := lookup(t, f.Sources...)
 		if err != nil {
 			return nil, err
 		}
@@ -282,17 +290,4 @@ func layoutESP(st *store.Store, tools rootfs.Root, images Images, o InstallOptio
 		return nil, err
 	}
 	return edit.Tree()
-}
-
-// firstOf returns the first of the absolute paths that t has.
-func firstOf(t *tree.Tree, paths []string) (tree.Entry, error) {
-	var errs []error
-	for _, p := range paths {
-		e, err := lookup(t, p)
-		if err == nil {
-			return e, nil
-		}
-		errs = append(errs, err)
-	}
-	return tree.Entry{}, errors.Join(errs...)
 }

@@ -66,8 +66,8 @@ func (m Menu) serial() string {
 	return ""
 }
 
-// quote makes one word of s for GRUB's shell. It has no way to quote a single
-// quote inside single quotes but to leave them.
+// quote makes one word of s for GRUB's shell. As in any shell, a single quote has to
+// stand outside of single quotes.
 func quote(s string) string {
 	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:=,@%") == "" {
 		return s

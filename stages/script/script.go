@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path"
+	"path/filepath"
 
 	"github.com/imagefactory/imagefactory/stages"
 	"github.com/imagefactory/imagefactory/stages/rootfs"
@@ -53,11 +54,17 @@ func Run(ctx context.Context, run *stages.Run, pool *sandbox.Pool, root rootfs.R
 	if s.Inline {
 		command.Args = []string{"/bin/sh", "-e", "-c", string(s.Content)}
 	} else {
-		program, err := executable(s.Content)
+		// In the cache and not in /tmp, which may forbid execution.
+		dir, err := run.Cache.Scratch()
 		if err != nil {
 			return rootfs.Root{}, err
 		}
-		defer os.Remove(program)
+		defer os.RemoveAll(dir)
+		program := filepath.Join(dir, "script")
+		// 0755 whatever the umask, and whatever the mode of the file it came from.
+		if err := errors.Join(os.WriteFile(program, s.Content, 0o700), os.Chmod(program, 0o755)); err != nil {
+			return rootfs.Root{}, err
+		}
 		command.Binds = append(command.Binds, sandbox.Bind{Source: program, Target: scriptPath})
 		command.Args = []string{scriptPath}
 	}
@@ -69,19 +76,4 @@ func Run(ctx context.Context, run *stages.Run, pool *sandbox.Pool, root rootfs.R
 	}
 	digest, err := tree.Save(run.Cache.Store, after)
 	return rootfs.Root{Tree: digest}, err
-}
-
-// executable writes p to a file that can be run, whatever the mode of the file it
-// came from. The caller removes it.
-func executable(p []byte) (string, error) {
-	f, err := os.CreateTemp("", "imagefactory-script-")
-	if err != nil {
-		return "", err
-	}
-	_, err = f.Write(p)
-	if err = errors.Join(err, f.Chmod(0o755), f.Close()); err != nil {
-		os.Remove(f.Name())
-		return "", err
-	}
-	return f.Name(), nil
 }
