@@ -29,7 +29,7 @@ type Partition struct {
 	Label      string         `json:"label"`
 	Filesystem string         `json:"filesystem"` // "ext4", "vfat"
 	UUID       partition.GUID `json:"uuid"`       // of the file system; FAT takes its first 4 bytes
-	Size       int64          `json:"size"`       // bytes; 0: as small as the contents allow
+	Size       int64          `json:"size"`       // bytes; 0: what the contents need and some more
 	Mount      string         `json:"mount"`      // absolute; "" when the contents come from ESP or are empty
 	ESP        bool           `json:"esp"`        // holds the boot programs
 	Features   []string       `json:"features"`   // of ext4, as in mke2fs -O
@@ -102,6 +102,10 @@ func Run(ctx context.Context, run *stages.Run, root, esp *tree.Tree, o Options) 
 				return fmt.Errorf("partition %s: %w", p.Label, err)
 			}
 			image, err := write(ctx, run.Cache.Store, p, contents, o.Epoch)
+			var size *SizeError
+			if errors.As(err, &size) {
+				return size // it names the partition itself
+			}
 			if err != nil {
 				return fmt.Errorf("partition %s: %w", p.Label, err)
 			}
@@ -159,6 +163,12 @@ func below(root *tree.Tree, mount string, mounts []string) (*tree.Tree, error) {
 	if err != nil || base == tree.Root {
 		return pruned, err
 	}
+	switch e, ok := pruned.Lookup(base); {
+	case !ok:
+		return nil, fmt.Errorf("there is no directory %s in the image", mount)
+	case e.Type != tree.Directory:
+		return nil, fmt.Errorf("%s is a %s in the image, and no directory", mount, e.Type)
+	}
 	var entries []tree.Entry
 	for _, e := range pruned.Subtree(base) {
 		if e.Path == base {
@@ -167,9 +177,6 @@ func below(root *tree.Tree, mount string, mounts []string) (*tree.Tree, error) {
 			e.Path = strings.TrimPrefix(e.Path, base+"/")
 		}
 		entries = append(entries, e)
-	}
-	if len(entries) == 0 {
-		return nil, fmt.Errorf("there is no directory %s in the image", mount)
 	}
 	return tree.New(entries)
 }
@@ -181,6 +188,12 @@ const (
 	headroomShare = 8 // an eighth
 	headroomLeast = 64 << 20
 )
+
+// withHeadroom returns the size of a file system whose contents need least.
+func withHeadroom(least int64) int64 {
+	size := least + max(least/headroomShare, headroomLeast)
+	return (size + partition.Alignment - 1) &^ (partition.Alignment - 1)
+}
 
 // write writes the file system of p.
 func write(ctx context.Context, st *store.Store, p Partition, t *tree.Tree, epoch int64) (disk.Image, error) {
@@ -196,7 +209,7 @@ func write(ctx context.Context, st *store.Store, p Partition, t *tree.Tree, epoc
 			if err != nil {
 				return disk.Image{}, err
 			}
-			o.Size = (least + max(least/headroomShare, headroomLeast) + partition.Alignment - 1) &^ (partition.Alignment - 1)
+			o.Size = withHeadroom(least)
 		}
 		image, err := ext4.Write(ctx, st, t, o)
 		var space *ext4.NoSpaceError
@@ -207,10 +220,18 @@ func write(ctx context.Context, st *store.Store, p Partition, t *tree.Tree, epoc
 		}
 		return image, err
 	case "vfat":
-		image, err := fat.Write(ctx, st, t, fat.Options{Size: p.Size, Label: p.Label, VolumeID: FATSerial(p.UUID), Time: now})
+		o := fat.Options{Size: p.Size, Label: p.Label, VolumeID: FATSerial(p.UUID), Time: now}
+		if o.Size == 0 {
+			least, err := fat.MinSize(t)
+			if err != nil {
+				return disk.Image{}, err
+			}
+			o.Size = withHeadroom(least)
+		}
+		image, err := fat.Write(ctx, st, t, o)
 		var space *fat.NoSpaceError
 		if errors.As(err, &space) {
-			return disk.Image{}, &SizeError{Label: p.Label, Need: space.Need, Have: p.Size}
+			return disk.Image{}, &SizeError{Label: p.Label, Need: space.Need, Have: o.Size}
 		}
 		return image, err
 	default:
