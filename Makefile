@@ -43,8 +43,8 @@ lint: go ## Look for mistakes without running anything
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 
-bench: deps-test deps-bench build ## Compare with mmdebstrap, mke2fs and qemu-img
-	IMAGEFACTORY_BENCH=1 $(GO) test -count=1 -p 1 -timeout 60m -run '^TestBench' -v ./e2e
+bench: deps-test deps-bench build ## Compare with mmdebstrap, mke2fs, qemu-img and apt
+	$(GO) test -count=1 -p 1 -timeout 60m -run '^$$' -bench . -benchtime 1x ./e2e ./stages/partition/ext4 ./stages/emit/... ./stages/sandbox ./stages/tree ./distros/deb
 
 FUZZTIME ?= 20s
 fuzz: go ## Run every fuzz target for FUZZTIME
