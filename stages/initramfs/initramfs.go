@@ -40,20 +40,18 @@ func Kernels(t *tree.Tree, pattern string) ([]string, error) {
 	if !ok {
 		return nil, fmt.Errorf("the kernel pattern %s has no %s", pattern, versionMark)
 	}
+	// The release is in the name of the kernel, or of a directory that holds it:
+	// /usr/lib/modules/{version}/vmlinuz.
+	suffix, below := after, ""
+	if i := strings.IndexByte(after, '/'); i >= 0 {
+		suffix, below = after[:i], after[i:]
+	}
 	var versions []string
-	if strings.Contains(after, "/") {
-		// The release is a directory: /usr/lib/modules/{version}/vmlinuz.
-		for _, dir := range t.Children(strings.TrimSuffix(before, "/")) {
-			if _, ok := t.Lookup(dir.Path + after); ok {
-				versions = append(versions, dir.Name())
-			}
-		}
-	} else {
-		for _, e := range t.Children(tree.Parent(before)) {
-			rest, ok := strings.CutPrefix(e.Path, before)
-			if version, ok2 := strings.CutSuffix(rest, after); ok && ok2 && version != "" && e.Type == tree.Regular {
-				versions = append(versions, version)
-			}
+	for _, e := range t.Children(tree.Parent(before)) {
+		rest, ok := strings.CutPrefix(e.Path, before)
+		version, ok2 := strings.CutSuffix(rest, suffix)
+		if kernel, _ := t.Lookup(e.Path + below); ok && ok2 && version != "" && kernel.Type == tree.Regular {
+			versions = append(versions, version)
 		}
 	}
 	if len(versions) == 0 {
