@@ -31,6 +31,10 @@ type Option int
 // WithoutRange makes a user without subordinate ids.
 const WithoutRange Option = 1
 
+// namePrefix begins the names of all users that New makes; the process id of the
+// test follows.
+const namePrefix = "iftest"
+
 // count tells the users of one process from each other.
 var count atomic.Int32
 
@@ -41,8 +45,8 @@ func New(t testing.TB, options ...Option) *User {
 	if os.Geteuid() != 0 {
 		t.Fatal("only root can create a user: run this test as root")
 	}
-	// Not removed names of killed test runs must not be in the way of later ones.
-	name := fmt.Sprintf("iftest%d-%d", os.Getpid(), count.Add(1))
+	removeStale(t)
+	name := fmt.Sprintf("%s%d-%d", namePrefix, os.Getpid(), count.Add(1))
 	run(t, "useradd", "--create-home", "--no-log-init", "--shell", "/bin/sh", name)
 	t.Cleanup(func() { run(t, "userdel", "--remove", name) })
 	found, err := user.Lookup(name)
@@ -69,6 +73,30 @@ func New(t testing.TB, options ...Option) *User {
 		}
 	}
 	return u
+}
+
+// removeStale removes the users of tests that were killed.
+func removeStale(t testing.TB) {
+	t.Helper()
+	p, err := os.ReadFile("/etc/passwd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(p)) {
+		name, _, _ := strings.Cut(line, ":")
+		rest, ours := strings.CutPrefix(name, namePrefix)
+		pid, _, numbered := strings.Cut(rest, "-")
+		if _, err := strconv.ParseUint(pid, 10, 32); !ours || !numbered || err != nil {
+			continue
+		}
+		if _, err := os.Stat("/proc/" + pid); !os.IsNotExist(err) {
+			continue
+		}
+		// Another test may be removing it as well.
+		if out, err := exec.Command("/usr/sbin/userdel", "--remove", name).CombinedOutput(); err != nil {
+			t.Logf("userdel %s: %v: %s", name, err, out)
+		}
+	}
 }
 
 // run runs an administrator's program, found even where PATH has no sbin.
