@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -201,6 +202,15 @@ func loopMount(t testing.TB, image string) (root string, unmount func()) {
 		if out, err := tool(t, "mount", "umount", root).CombinedOutput(); err != nil {
 			t.Errorf("umount %s: %v\n%s", root, err, out)
 		}
+		// A mount namespace made meanwhile, by another package's sandbox, keeps the file system in
+		// use until it ends.
+		for range 600 {
+			if run(t, "mount", "losetup", "-j", image) == "" {
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		t.Errorf("%s is in use a minute after it was unmounted", image)
 	}
 	t.Cleanup(unmount)
 	return root, unmount
