@@ -48,6 +48,11 @@ distro "deb" {
     image    = "/boot/initrd.img-{version}"
     command  = ["/usr/sbin/mkinitramfs", "-o", "{image}", "{version}"]
     packages = ["initramfs-tools", "zstd"] # without zstd it falls back to gzip, which is slower and larger
+
+    # Its hook would ask the devices of the build host which fsck the root needs.
+    file "/etc/initramfs-tools/conf.d/filesystem" {
+      content = "FSTYPE={filesystem}\n"
+    }
   }
 
   scripts {

@@ -107,7 +107,7 @@ func (d Decoder) distro(name string, b *decode.Body) Distro {
 		s.Close()
 	}
 	if s := single("initramfs"); s != nil {
-		v.Initramfs = Initramfs{Image: d.pattern(s, "image"), Command: s.Strings("command"), Packages: s.Strings("packages"), Env: s.Map("env")}
+		v.Initramfs = Initramfs{Image: d.pattern(s, "image"), Command: s.Strings("command"), Packages: s.Strings("packages"), Env: s.Map("env"), Files: d.files(s)}
 		s.Require("command", `command = ["mkinitramfs", "-o", "{image}", "{version}"]`)
 		s.Close()
 	}

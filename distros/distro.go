@@ -133,6 +133,8 @@ type Initramfs struct {
 	Packages []string // packages Command needs in the image; added to what the recipe asks for
 	// Env is added to the environment of Command.
 	Env map[string]string
+	// Files exist while Command runs and are gone afterwards; {filesystem} in them stands for the root's file system.
+	Files []File
 }
 
 // Grub names GRUB's tools and directories.

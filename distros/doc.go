@@ -70,6 +70,7 @@
 //	  command*         list; program and arguments, run in the image; {version} and {image} are replaced
 //	  packages         list; what it needs in the image
 //	  env              map
+//	  file "/PATH" { content  mode }   there while command runs; {filesystem} stands for the root's
 //	}
 //
 //	grub {*

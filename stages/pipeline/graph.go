@@ -72,6 +72,23 @@ func seed(r *recipes.Recipe, lock *recipes.Lock) store.Digest {
 
 // newGraph adds the stages of a build.
 func newGraph(env *Environment, r *recipes.Recipe, lock *recipes.Lock, dir string) (*graph, error) {
+	b, err := newBuilder(env, r, lock, dir)
+	if err != nil {
+		return nil, err
+	}
+	pkgs := b.unpack("packages", lock.Packages, nil)
+	b.graph.packages = pkgs
+	root, err := b.system(pkgs)
+	if err != nil {
+		return nil, err
+	}
+	b.image(b.boot(root))
+	b.emit()
+	return b.graph, nil
+}
+
+// newBuilder returns a builder with an empty graph and the partitions laid out.
+func newBuilder(env *Environment, r *recipes.Recipe, lock *recipes.Lock, dir string) (*builder, error) {
 	arch, ok := r.Distro.Architecture(r.Arch)
 	if !ok {
 		return nil, fmt.Errorf("%s has no architecture %s", r.Distro.Name, r.Arch)
@@ -81,32 +98,13 @@ func newGraph(env *Environment, r *recipes.Recipe, lock *recipes.Lock, dir strin
 		graph: &graph{Graph: stages.NewGraph(env.Cache)},
 	}
 	for _, p := range r.Disk.Partitions {
-		size := p.Size
-		if p.Rest {
-			size = 0
-		}
+		// That of the partition which takes the rest is 0 until placeRest.
 		b.graph.partitions = append(b.graph.partitions, filesystems.Partition{
-			Label: p.Label, Filesystem: p.Filesystem, Size: size, Mount: p.Mount, ESP: p.Role == recipes.RoleESP,
+			Label: p.Label, Filesystem: p.Filesystem, Size: p.Size, Mount: p.Mount, ESP: p.Role == recipes.RoleESP,
 			UUID: partition.UUID(b.seed, "filesystem/"+p.Label), Features: r.Distro.Ext4.Features,
 		})
 	}
-	if err := b.placeRest(); err != nil {
-		return nil, err
-	}
-
-	pkgs := b.unpack("packages", lock.Packages, nil)
-	b.graph.packages = pkgs
-	root, err := b.system(pkgs)
-	if err != nil {
-		return nil, err
-	}
-	installed, images, err := b.boot(root)
-	if err != nil {
-		return nil, err
-	}
-	b.image(installed, images)
-	b.emit()
-	return b.graph, nil
+	return b, b.placeRest()
 }
 
 // placeRest gives the partition that takes the rest of the disk its size.
@@ -250,6 +248,12 @@ func (b *builder) system(pkgs *stages.Handle[packages.Output]) (*stages.Handle[r
 	before := root
 	d := b.recipe.Distro
 	generator := initramfs.Options{Kernel: d.Kernel.Image, Image: d.Initramfs.Image, Command: d.Initramfs.Command, Env: d.Initramfs.Env}
+	rootPart, _ := b.holder("/")
+	options.Files = slices.Clone(options.Files)
+	for _, f := range d.Initramfs.Files {
+		content := strings.ReplaceAll(f.Content, "{filesystem}", rootPart.Filesystem)
+		options.Files = append(options.Files, session.File{Path: f.Path, Content: content, Mode: f.Mode})
+	}
 	return stages.Add(b.graph.Graph, stages.Stage{
 		Name: recipes.StageInitramfs, Kind: "initramfs", Version: initramfs.Version,
 		Inputs: []stages.Input{{Name: "generator", Value: generator}, {Name: "scripts", Value: options}, {Name: "sandbox", Value: b.env.SandboxMode}},
@@ -397,7 +401,7 @@ func (b *builder) holder(p string) (part filesystems.Partition, rest string) {
 }
 
 // boot adds the stages that make the system boot.
-func (b *builder) boot(root *stages.Handle[rootfs.Root]) (*stages.Handle[grub.Installed], *stages.Handle[grub.Images], error) {
+func (b *builder) boot(root *stages.Handle[rootfs.Root]) (*stages.Handle[grub.Installed], *stages.Handle[grub.Images]) {
 	r, d := b.recipe, b.recipe.Distro
 	// Unpacking needs all processors; configuring, which waits for the image's packages
 	// alone, leaves some to the tools.
@@ -463,7 +467,7 @@ func (b *builder) boot(root *stages.Handle[rootfs.Root]) (*stages.Handle[grub.In
 			})
 		}
 		return grub.Install(run, root.Result(), tools.Result(), images.Result(), o)
-	}), images, nil
+	}), images
 }
 
 // image adds the stages that write the file systems and compose the disk.
