@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -117,14 +118,15 @@ func (env *Environment) warn(format string, args ...any) {
 
 // parseMirror splits a mirror option.
 func parseMirror(s string) (repository, address string, err error) {
-	if name, rest, ok := strings.Cut(s, "="); ok && !strings.Contains(name, "/") {
-		repository, s = name, rest
+	address = s
+	if name, rest, ok := strings.Cut(s, "="); ok && name != "" && !strings.Contains(name, "/") {
+		repository, address = name, rest
 	}
-	u, err := url.Parse(s)
+	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "file" || u.Scheme != "file" && u.Host == "" {
 		return "", "", fmt.Errorf("the mirror %q is not [REPOSITORY=]URL with an http, https or file URL", s)
 	}
-	return repository, strings.TrimRight(s, "/"), nil
+	return repository, strings.TrimRight(address, "/"), nil
 }
 
 // epochOverride returns SOURCE_DATE_EPOCH, and whether it is set
@@ -179,6 +181,20 @@ func (env *Environment) mirrors(r *recipes.Recipe, index int, suite string) []st
 	return append(uris, repo.URL)
 }
 
+// checkMirrors makes sure that mirrors which name a repository name one of the recipe's.
+func (env *Environment) checkMirrors(r *recipes.Recipe) error {
+	var known []string
+	for _, repo := range r.Rootfs.Repositories {
+		known = append(known, repo.Name)
+	}
+	for _, m := range env.Options.Mirrors {
+		if name, _, _ := parseMirror(m); name != "" && !slices.Contains(known, name) {
+			return &RecipeError{fmt.Errorf("--mirror %s: the recipe has no repository %q; it has %s", m, name, strings.Join(known, ", "))}
+		}
+	}
+	return nil
+}
+
 // packageURLs returns where a locked package may be.
 func (env *Environment) packageURLs(r *recipes.Recipe, lock *recipes.Lock, p recipes.LockedPackage) []string {
 	var urls []string
@@ -193,8 +209,7 @@ func (env *Environment) packageURLs(r *recipes.Recipe, lock *recipes.Lock, p rec
 			continue
 		}
 		for _, uri := range env.mirrors(r, i, "") {
-			u := strings.TrimRight(uri, "/") + "/" + p.Filename
-			if len(urls) == 0 || urls[0] != u {
+			if u := strings.TrimRight(uri, "/") + "/" + p.Filename; !slices.Contains(urls, u) {
 				urls = append(urls, u)
 			}
 		}

@@ -22,6 +22,9 @@ const resolveVersion = 2
 // Lock returns the packages of the recipe: those of its lock file, where there is
 // one that fits, else what the repositories have now. found says which.
 func (env *Environment) Lock(ctx context.Context, r *recipes.Recipe) (lock *recipes.Lock, found bool, err error) {
+	if err := env.checkMirrors(r); err != nil {
+		return nil, false, err
+	}
 	path := recipes.LockPath(r.Path)
 	lock, err = recipes.ReadLock(path)
 	switch {
@@ -62,6 +65,9 @@ func (env *Environment) Resolve(ctx context.Context, r *recipes.Recipe) (*recipe
 }
 
 func (env *Environment) resolve(ctx context.Context, r *recipes.Recipe) (*recipes.Lock, error) {
+	if err := env.checkMirrors(r); err != nil {
+		return nil, err
+	}
 	suites, err := env.suites(r)
 	if err != nil {
 		return nil, err
