@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
+	"strconv"
 	"strings"
 
 	"github.com/imagefactory/imagefactory/recipes"
@@ -143,7 +145,7 @@ func difference(sa, sb *store.Store, a, b []store.Digest) string {
 		}
 		more := ""
 		if len(changes) > 1 {
-			more = fmt.Sprintf(", and %d more paths", len(changes)-1)
+			more = fmt.Sprintf(" (paths that differ: %d)", len(changes))
 		}
 		return describe(changes[0]) + more
 	}
@@ -169,10 +171,15 @@ func describe(c tree.Change) string {
 	note(a.Digest != b.Digest, "contents", a.Digest, b.Digest)
 	note(a.Mode != b.Mode, "mode", fmt.Sprintf("%#o", a.Mode), fmt.Sprintf("%#o", b.Mode))
 	note(a.UID != b.UID || a.GID != b.GID, "owner", fmt.Sprintf("%d:%d", a.UID, a.GID), fmt.Sprintf("%d:%d", b.UID, b.GID))
-	note(a.MTime != b.MTime, "time", a.MTime, b.MTime)
-	note(a.Target != b.Target, "target", a.Target, b.Target)
+	seconds := func(t tree.Time) string { return fmt.Sprintf("%d.%09d", t.Sec, t.Nsec) }
+	note(a.MTime != b.MTime, "time", seconds(a.MTime), seconds(b.MTime))
+	note(a.Target != b.Target, "target", strconv.Quote(a.Target), strconv.Quote(b.Target))
+	note(a.Major != b.Major || a.Minor != b.Minor, "device", fmt.Sprintf("%d:%d", a.Major, a.Minor), fmt.Sprintf("%d:%d", b.Major, b.Minor))
+	if !reflect.DeepEqual(a.Xattrs, b.Xattrs) {
+		what = append(what, "extended attributes differ")
+	}
 	if len(what) == 0 {
-		what = append(what, "attributes or hard links differ")
+		what = append(what, "hard links differ")
 	}
 	return fmt.Sprintf("/%s: %s", c.Path, strings.Join(what, "; "))
 }
