@@ -2,11 +2,15 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/imagefactory/imagefactory/inspect"
 )
 
 // planned returns the stages that a build would run, and those it would not.
@@ -103,13 +107,54 @@ func checkCache(t *testing.T, b *builder) {
 	same(t, "stages that ran for another size", ran, image...)
 
 	// A late script has the stages behind it run; nothing is unpacked or
-	// configured.
-	change("systemctl disable systemd-networkd-wait-online", "systemctl disable systemd-networkd-wait-online; touch /etc/late")
+	// configured. What it gives a file is what the image has.
+	change("systemctl disable systemd-networkd-wait-online\n", "systemctl disable systemd-networkd-wait-online\n"+capableScript)
+	late := append([]string{"script services", "initramfs", "boot"}, image...)
 	runs, cached = planned(t, b, debianRecipe)
-	same(t, "stages that run for another script", runs, append([]string{"script services", "initramfs", "boot"}, image...)...)
+	same(t, "stages that run for another script", runs, late...)
 	for _, stage := range []string{"packages", "rootfs", "configure", "customize", "tools", "grub"} {
 		if !slices.Contains(cached, stage) {
 			t.Errorf("with another script, %s would run again", stage)
+		}
+	}
+	ran, _ = built(t, b, debianRecipe)
+	for _, stage := range ran {
+		if !slices.Contains(late, stage) {
+			t.Errorf("for another script, %s ran", stage)
+		}
+	}
+	checkCapable(t, filepath.Join(b.Home, "out", debianImage+".raw"))
+}
+
+// capableScript gives a file an owner that is no user of the image, set-id bits
+// and the capability cap_net_raw+ep (linux/capability.h, vfs_cap_data version
+// 2), with perl, as nothing else in a minimal system can.
+const capableScript = `
+    cp /bin/true /usr/local/bin/capable
+    chown 4321:1234 /usr/local/bin/capable
+    chmod 2751 /usr/local/bin/capable
+    perl -e 'my $v = pack("V5", 0x02000001, 1 << 13, 0, 0, 0); my ($p, $n) = ("/usr/local/bin/capable", "security.capability"); syscall(188, $p, $n, $v, length $v, 0) == 0 or die "setxattr: $!"'
+`
+
+// checkCapable looks for what capableScript made, with debugfs.
+func checkCapable(t *testing.T, raw string) {
+	t.Helper()
+	im, err := inspect.Open(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer im.Close()
+	root := slices.IndexFunc(im.Summary().Partitions, func(p inspect.Partition) bool { return p.Label == "ROOT" })
+	device := fmt.Sprintf("%s?offset=%d", raw, im.Summary().Partitions[root].Start)
+	const file = "/usr/local/bin/capable"
+	for _, check := range []struct{ request, want string }{
+		{"stat " + file, "Mode:  02751"},
+		{"stat " + file, "User:  4321   Group:  1234"},
+		{"ea_get -x " + file + " security.capability", "01 00 00 02 00 20 00 00 00 00 00 00 00 00 00 00 00 00 00 00"},
+	} {
+		out, err := exec.Command("debugfs", "-R", check.request, device).CombinedOutput()
+		if err != nil || !strings.Contains(string(out), check.want) {
+			t.Errorf("debugfs %s does not say %q: %v\n%s", check.request, check.want, err, out)
 		}
 	}
 }
