@@ -103,17 +103,20 @@ func (v *bars) progress(e stages.Event) {
 func (v *bars) begin(of subject, max int64) {
 	v.clear()
 	v.of = of
-	v.bar = progressbar.NewOptions64(max,
+	options := []progressbar.Option{
 		progressbar.OptionSetWriter(v.w),
 		progressbar.OptionShowBytes(of.unit == stages.Bytes),
-		progressbar.OptionShowCount(),
 		progressbar.OptionSetWidth(30),
 		progressbar.OptionClearOnFinish(),
 		// No goroutine of the library's draws while a line is printed.
 		progressbar.OptionSetSpinnerChangeInterval(0),
 		progressbar.OptionSetElapsedTime(false),
 		progressbar.OptionSetPredictTime(max > 0),
-	)
+	}
+	if max > 0 {
+		options = append(options, progressbar.OptionShowCount())
+	}
+	v.bar = progressbar.NewOptions64(max, options...)
 }
 
 // clear takes the bar off the screen.
