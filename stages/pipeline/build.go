@@ -163,9 +163,11 @@ func (env *Environment) scripts(r *recipes.Recipe, g *graph) ([]emit.ManifestScr
 	for _, name := range g.scripts {
 		list = append(list, emit.ManifestScript{Stage: "script " + name, Name: name})
 	}
-	return append(list,
-		emit.ManifestScript{Stage: recipes.StageInitramfs, Name: strings.Join(r.Distro.Initramfs.Command, " ")},
-		emit.ManifestScript{Stage: "grub", Name: r.Distro.Grub.Mkimage}), nil
+	list = append(list, emit.ManifestScript{Stage: recipes.StageInitramfs, Name: strings.Join(r.Distro.Initramfs.Command, " ")})
+	if images := g.images.Result(); !images.Core.IsZero() || !images.EFI.IsZero() {
+		list = append(list, emit.ManifestScript{Stage: "grub", Name: r.Distro.Grub.Mkimage})
+	}
+	return list, nil
 }
 
 // manifestDisk describes the disk of a build that has run.

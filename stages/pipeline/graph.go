@@ -38,6 +38,7 @@ type graph struct {
 	*stages.Graph
 	packages    *stages.Handle[packages.Output]
 	filesystems *stages.Handle[filesystems.Output]
+	images      *stages.Handle[grub.Images]
 	disk        *stages.Handle[composed]
 	outputs     []*stages.Handle[written]
 
@@ -82,7 +83,9 @@ func newGraph(env *Environment, r *recipes.Recipe, lock *recipes.Lock, dir strin
 	if err != nil {
 		return nil, err
 	}
-	b.image(b.boot(root))
+	installed, images := b.boot(root)
+	b.graph.images = images
+	b.image(installed, images)
 	b.emit()
 	return b.graph, nil
 }

@@ -10,14 +10,14 @@ import (
 )
 
 // Package makes a package with dpkg-deb: files by path, those of its metadata below
-// DEBIAN. What begins with "#!" can be executed. It returns the path of the .deb.
+// DEBIAN. Scripts and programs can be executed. It returns the path of the .deb.
 func Package(t testing.TB, control string, files map[string]string) string {
 	t.Helper()
 	root := t.TempDir()
 	write := func(name, contents string) {
 		t.Helper()
 		mode := os.FileMode(0o644)
-		if strings.HasPrefix(contents, "#!") {
+		if strings.HasPrefix(contents, "#!") || strings.HasPrefix(contents, "\x7fELF") {
 			mode = 0o755
 		}
 		path := filepath.Join(root, name)
