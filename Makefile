@@ -6,6 +6,14 @@ GO       := $(or $(GO),$(shell ./.ci/go))
 PREFIX   ?= /usr/local
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  := -X main.version=$(VERSION)
+BUILD    := $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+
+# The tests create users to build as, and mount images to look at them: that
+# takes root. What they test runs as those users.
+ifneq ($(shell id -u),0)
+AS_ROOT  := sudo env PATH="$(PATH)" GOMODCACHE="$(shell $(GO) env GOMODCACHE)" CGO_ENABLED=0
+endif
+TEST     := $(GO) test -count=1 -p 1
 
 # Pinned, so that every machine has the same opinion.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -20,7 +28,7 @@ export CGO_ENABLED := 0
 .PHONY: build install demo test test-full lint bench fuzz clean go deps deps-build deps-test deps-bench
 
 build: go ## Build bin/imagefactory
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/imagefactory ./cmd/imagefactory
+	$(BUILD) -o bin/imagefactory ./cmd/imagefactory
 
 install: build
 	install -D -m 0755 bin/imagefactory $(DESTDIR)$(PREFIX)/bin/imagefactory
@@ -33,10 +41,10 @@ demo: deps-build build ## Build the Debian 12 example into out/
 # Packages are tested one after the other, so that their figures and their
 # virtual machines do not get into each other's way.
 test: deps-test build ## Run the tests, essential boots included
-	$(GO) test -count=1 -p 1 -timeout 60m ./...
+	$(AS_ROOT) $(TEST) -timeout 60m ./...
 
 test-full: deps-test build ## Run every test: all images under all firmware
-	IMAGEFACTORY_TEST=full $(GO) test -count=1 -p 1 -timeout 180m ./...
+	$(AS_ROOT) env IMAGEFACTORY_TEST=full $(TEST) -timeout 180m ./...
 
 lint: go ## Look for mistakes without running anything
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted with gofmt:"; echo "$$unformatted"; exit 1; fi
@@ -44,7 +52,7 @@ lint: go ## Look for mistakes without running anything
 	$(GO) run $(STATICCHECK) ./...
 
 bench: deps-test deps-bench build ## Compare with mmdebstrap, mke2fs, qemu-img and apt
-	$(GO) test -count=1 -p 1 -timeout 60m -run '^$$' -bench . -benchtime 1x ./e2e ./stages/partition/ext4 ./stages/emit/... ./stages/sandbox ./stages/tree ./distros/deb
+	$(AS_ROOT) $(TEST) -timeout 60m -run '^$$' -bench . -benchtime 1x ./e2e ./stages/partition/ext4 ./stages/emit/... ./stages/sandbox ./stages/tree ./distros/deb
 
 FUZZTIME ?= 20s
 fuzz: go ## Run every fuzz target for FUZZTIME

@@ -55,7 +55,7 @@ var buildProgram = sync.OnceValue(func() error {
 
 // goBuild compiles a package of this module into a static program.
 func goBuild(output, pkg string) error {
-	cmd := exec.Command("go", "build", "-trimpath", "-o", output, pkg)
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", output, pkg)
 	cmd.Dir = checkout
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
