@@ -131,7 +131,9 @@ func Database(arch string, packages []*Installed, content func(tree.Entry) ([]by
 				add(base+name, 0o644, p.Control[name])
 			}
 		}
-		triggers.add(p)
+		if err := triggers.add(p); err != nil {
+			return nil, fmt.Errorf("package %s: %w", p.Name(), err)
+		}
 	}
 	add(adminDir+"/status", 0o644, status.Bytes())
 	add(adminDir+"/available", 0o644, nil)
@@ -141,7 +143,7 @@ func Database(arch string, packages []*Installed, content func(tree.Entry) ([]by
 	add(adminDir+"/arch", 0o644, []byte(arch+"\n"))
 	add(adminDir+"/triggers/Lock", 0o600, nil)
 	add(adminDir+"/triggers/Unincorp", 0o644, nil)
-	add(adminDir+"/triggers/File", 0o644, triggers.files())
+	add(adminDir+"/triggers/File", 0o644, triggers.files.Bytes())
 	for _, name := range slices.Sorted(maps.Keys(triggers.explicit)) {
 		add(adminDir+"/triggers/"+name, 0o644, []byte(strings.Join(triggers.explicit[name], "\n")+"\n"))
 	}
@@ -248,37 +250,35 @@ func writeConffiles(b *bytes.Buffer, lines []string) {
 // triggerIndex is what dpkg notes of the triggers that packages are interested in
 // (dpkg's doc/spec/triggers.txt).
 type triggerIndex struct {
-	explicit map[string][]string
-	paths    []string
+	explicit map[string][]string // who is interested in a trigger, in a file of its name
+	files    bytes.Buffer        // the file for triggers that are paths
 }
 
+// Names of dpkg's own files beside those of triggers.
+var triggerFiles = []string{"File", "Lock", "Unincorp"}
+
 // add notes the interests of p.
-func (t *triggerIndex) add(p *Installed) {
+func (t *triggerIndex) add(p *Installed) error {
 	for line := range strings.Lines(string(p.Control["triggers"])) {
 		words := strings.Fields(line)
 		if len(words) != 2 || !strings.HasPrefix(words[0], "interest") {
 			continue // "activate", or a comment
 		}
-		name := p.infoName()
+		who, trigger := p.infoName(), words[1]
 		if words[0] == "interest-noawait" {
-			name += "/noawait"
+			who += "/noawait"
 		}
-		if strings.HasPrefix(words[1], "/") {
-			t.paths = append(t.paths, words[1]+" "+name)
-			continue
+		switch {
+		case strings.HasPrefix(trigger, "/"):
+			t.files.WriteString(trigger + " " + who + "\n")
+		case !isPackageName(trigger) || slices.Contains(triggerFiles, trigger):
+			return fmt.Errorf("triggers has %q, which is no name of a trigger", trigger)
+		default:
+			if t.explicit == nil {
+				t.explicit = map[string][]string{}
+			}
+			t.explicit[trigger] = append(t.explicit[trigger], who)
 		}
-		if t.explicit == nil {
-			t.explicit = map[string][]string{}
-		}
-		t.explicit[words[1]] = append(t.explicit[words[1]], name)
 	}
-}
-
-// files returns the contents of triggers/File.
-func (t *triggerIndex) files() []byte {
-	var b bytes.Buffer
-	for _, line := range t.paths {
-		b.WriteString(line + "\n")
-	}
-	return b.Bytes()
+	return nil
 }

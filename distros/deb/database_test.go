@@ -336,6 +336,14 @@ func TestDatabaseErrors(t *testing.T) {
 			t.Errorf("conffiles %q: %v; want %s", test.conffiles, err, test.want)
 		}
 	}
+	p.Control["conffiles"] = nil
+	for _, name := range []string{"../../../../etc/x", "a/b", "File", "Lock", "Unincorp", "."} {
+		p.Control["triggers"] = []byte("activate " + name + "\ninterest " + name + "\n")
+		want := fmt.Sprintf("package beta: triggers has %q, which is no name of a trigger", name)
+		if _, err := Database("amd64", []*Installed{p}, contentOf(st)); err == nil || err.Error() != want {
+			t.Errorf("trigger %q: %v; want %s", name, err, want)
+		}
+	}
 	for _, test := range []struct{ control, want string }{
 		{"", "control file: it has no stanza"},
 		{control + "\n" + control, "control file: it has 2 stanzas, and a package has one"},

@@ -34,7 +34,7 @@ func TestDivertedDirectories(t *testing.T) {
 
 // FuzzDatabase gives hostile metadata to everything that reads it after unpacking.
 func FuzzDatabase(f *testing.F) {
-	f.Add("Package: a\nArchitecture: all\nReplaces: b\nPre-Depends: b\nProvides: c\n", "/etc/x\nremove-on-upgrade /etc/y\n", "interest /x\ninterest-noawait y\nactivate z\n", "/a\n/b\nc\n")
+	f.Add("Package: a\nArchitecture: all\nReplaces: b\nPre-Depends: b\nProvides: c\n", "/etc/x\nremove-on-upgrade /etc/y\n", "interest /x\ninterest-noawait y\nactivate z\ninterest ../w\n", "/a\n/b\nc\n")
 	f.Add("Package: a\nVersion: 1\nArchitecture: amd64\nMulti-Arch: same\nEssential: yes\nDescription: x\n y\n", "", "#\n\ninterest", "\n\n\n")
 	f.Fuzz(func(t *testing.T, control, conffiles, triggers, diversions string) {
 		tr := tree.Empty(tree.Time{})
