@@ -123,8 +123,8 @@ func Database(arch string, packages []*Installed, content func(tree.Entry) ([]by
 		add(base+"list", 0o644, p.list())
 		for _, name := range slices.Sorted(maps.Keys(p.Control)) {
 			switch name {
-			case "control":
-				continue // its fields are in the status file
+			case "control", "list":
+				continue // its fields are in the status file; the list is ours
 			case "preinst", "postinst", "prerm", "postrm", "config":
 				add(base+name, 0o755, p.Control[name])
 			default:

@@ -230,6 +230,42 @@ func TestBuildAndVerify(t *testing.T) {
 	}
 }
 
+// TestInputsChange changes a script's input after the build has begun.
+func TestInputsChange(t *testing.T) {
+	m := newMini(t)
+	env, err := Open(Options{Cache: t.TempDir(), OutputDir: t.TempDir(), Locked: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := env.Pool.Clean(0); err != nil {
+			t.Error(err)
+		}
+		env.Close()
+	})
+	input := filepath.Join(t.TempDir(), "input")
+	write := func(text string) {
+		if err := os.WriteFile(input, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("before")
+	r := m.recipe(t, "cat /run/imagefactory/inputs/input >/etc/copy")
+	r.Scripts[0].Inputs = []recipes.Input{{Path: input, Name: "input"}}
+	g, _, _, targets, name, err := env.prepare(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("after")
+	_, err = g.Run(t.Context(), name, nil, targets...)
+	if want := "stage script last: the input " + input + " changed while the build ran; build again"; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+	if _, err := env.Build(t.Context(), r); err != nil {
+		t.Errorf("the next build: %v", err)
+	}
+}
+
 // checkManifest reads the manifest of a build of miniText.
 func checkManifest(t *testing.T, s *Summary) {
 	t.Helper()

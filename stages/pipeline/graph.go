@@ -277,18 +277,30 @@ func (b *builder) script(s recipes.Script, root *stages.Handle[rootfs.Root], opt
 		{Name: "scripts", Value: options},
 		{Name: "sandbox", Value: b.env.SandboxMode},
 	}
+	var digests []string
 	for _, in := range s.Inputs {
 		digest, err := in.Digest()
 		if err != nil {
 			return nil, &RecipeError{fmt.Errorf("script %q: %w", s.Name, err)}
 		}
+		digests = append(digests, digest)
 		inputs = append(inputs, stages.Input{Name: "inputs/" + in.Name, Value: strings.TrimPrefix(digest, "sha256:")})
 		spec.Inputs = append(spec.Inputs, script.Input{Path: in.Path, Name: in.Name})
 	}
 	return stages.Add(b.graph.Graph, stages.Stage{
 		Name: "script " + s.Name, Kind: "script", Version: script.Version, Inputs: inputs, Needs: []stages.Node{root},
 	}, func(ctx context.Context, run *stages.Run) (rootfs.Root, error) {
-		return script.Run(ctx, run, b.env.Pool, root.Result(), spec, options)
+		after, err := script.Run(ctx, run, b.env.Pool, root.Result(), spec, options)
+		if err != nil {
+			return rootfs.Root{}, err
+		}
+		// The key has the inputs as they were when the build began.
+		for i, in := range s.Inputs {
+			if digest, err := in.Digest(); err != nil || digest != digests[i] {
+				return rootfs.Root{}, fmt.Errorf("the input %s changed while the build ran; build again", in.Path)
+			}
+		}
+		return after, nil
 	}), nil
 }
 
