@@ -138,7 +138,7 @@ func (a *accounts) add(u User, day int64) error {
 
 	group := u.Group
 	if group == "" {
-		if existing != nil && len(existing) > 3 {
+		if len(existing) > 3 {
 			group = existing[3]
 		} else {
 			group = u.Name
