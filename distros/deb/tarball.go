@@ -259,7 +259,7 @@ func (im *tarImporter) setDevice(e *tree.Entry, major, minor int64) error {
 		return fmt.Errorf("it is one device too many: no package has more than %d", im.limits.devices)
 	}
 	if major < 0 || major > maxMajorNumber || minor < 0 || minor > maxMinorNumber {
-		return fmt.Errorf("Linux has no device number %d:%d", major, minor)
+		return fmt.Errorf("there is no device number %d:%d on Linux", major, minor)
 	}
 	e.Major, e.Minor = uint32(major), uint32(minor)
 	return nil
@@ -446,7 +446,7 @@ func checkXattr(name, value string) error {
 	case name == xattrAccessACL || name == xattrDefaultACL:
 		return checkBinaryACL([]byte(value))
 	case rest == "" || (space != "security" && space != "user" && space != "trusted"):
-		return errors.New("Linux has no such name space")
+		return errors.New("there is no such name space on Linux")
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func syncFilter(arch uint32) []unix.SockFilter {
 	}
 	return append(program,
 		unix.SockFilter{Code: answer, K: unix.SECCOMP_RET_ALLOW},
-		unix.SockFilter{Code: answer, K: unix.SECCOMP_RET_ERRNO | 0}, // error 0 is success
+		unix.SockFilter{Code: answer, K: unix.SECCOMP_RET_ERRNO}, // with error 0, which is success
 	)
 }
 
