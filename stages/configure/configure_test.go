@@ -60,12 +60,12 @@ func configure(t *testing.T, list map[string]map[string]string, o session.Option
 		if err != nil {
 			return rootfs.Root{}, err
 		}
-		merged, err := rootfs.Run(ctx, run, out.Packages, rootfs.Options{Arch: "amd64", Epoch: stagetest.Epoch, Database: true})
+		merged, err := rootfs.Run(ctx, run, out.Packages, rootfs.Options{Arch: "amd64", Epoch: stagetest.Epoch, Database: true, Links: map[string]string{"/etc/d": "d.real"}})
 		if err != nil {
 			return rootfs.Root{}, err
 		}
 		edit := stagetest.Load(t, cache.Store, merged.Tree).Edit()
-		entries := stagetest.Programs(t, cache.Store, "sh", "dpkg", "dpkg-deb", "dpkg-split", "dpkg-query", "tar", "diff", "rm", "cat")
+		entries := stagetest.Programs(t, cache.Store, "sh", "dpkg", "dpkg-deb", "dpkg-split", "dpkg-query", "dpkg-divert", "tar", "diff", "rm", "cat")
 		for _, name := range []string{"ldconfig", "start-stop-daemon"} {
 			// dpkg insists on them.
 			entries = append(entries, stagetest.Mode(stagetest.File(t, cache.Store, "usr/bin/"+name, "#!/bin/sh\n"), 0o755))
@@ -102,8 +102,8 @@ func (r result) contents(t *testing.T, path string) string {
 
 func TestRun(t *testing.T) {
 	r, err := configure(t, map[string]map[string]string{
-		"Package: base\nVersion: 1\nEssential: yes\n":   {"DEBIAN/postinst": noted, "etc/base.conf": "as shipped\n", "DEBIAN/conffiles": "/etc/base.conf\n"},
-		"Package: app\nVersion: 2\nDepends: lib\n":      {"DEBIAN/preinst": noted, "DEBIAN/postinst": noted + "cat /policy >>/var/noted\n", "usr/share/app/file": ""},
+		"Package: base\nVersion: 1\nEssential: yes\n":   {"DEBIAN/postinst": noted + "dpkg-divert --package base --no-rename --divert /etc/d.diverted --add /etc/d >/dev/null\n", "etc/base.conf": "as shipped\n", "DEBIAN/conffiles": "/etc/base.conf\n"},
+		"Package: app\nVersion: 2\nDepends: lib\n":      {"DEBIAN/preinst": noted, "DEBIAN/postinst": noted + "cat /policy >>/var/noted\n", "usr/share/app/file": "", "etc/d/file": ""},
 		"Package: lib\nVersion: 3\nMulti-Arch: same\n":  {"DEBIAN/postinst": noted, "DEBIAN/triggers": "interest-noawait /usr/share/app\n"},
 		"Package: late\nVersion: 4\nPre-Depends: lib\n": {"DEBIAN/preinst": noted},
 	}, session.Options{
@@ -130,6 +130,10 @@ temporary
 	}
 	if got := r.contents(t, "etc/base.conf"); got != "as shipped\n" {
 		t.Errorf("the configuration file is %q", got)
+	}
+	// Packages guard links of merged /usr that way, and `dpkg --verify` expects it.
+	if e, ok := r.tree.Lookup("etc/d.diverted"); !ok || e.Type != tree.Directory {
+		t.Errorf("the directory that a diversion calls for is %+v", e)
 	}
 	for _, gone := range []string{"policy", "etc/base.conf.dpkg-new", "etc/base.conf.dpkg-dist", "var/lib/dpkg/status-old", "var/log/dpkg.log"} {
 		if _, ok := r.tree.Lookup(gone); ok {
