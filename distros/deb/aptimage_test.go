@@ -15,7 +15,8 @@ func TestSourcesFiles(t *testing.T) {
 		{Name: "main", URL: "http://deb.example.org/demo", Suites: []string{"stable", "stable-updates"}, Components: []string{"main", "extra"},
 			Keyrings: []string{"/usr/share/keyrings/demo.gpg", "/elsewhere/demo.gpg"}, GPGCheck: true},
 		{Name: "own key", URL: "https://example.org/own", Suites: []string{"x"}, Components: []string{"main"}, Keyrings: []string{"/k.gpg"}, KeyFile: "/home/me/key.asc", GPGCheck: true},
-		{Name: "unverified", URL: "https://example.org/any", Suites: []string{"x"}, Components: []string{"main"}, Keyrings: []string{"/k.gpg"}},
+		{Name: "host", URL: "file:///home/me/mirror", Suites: []string{"x"}, Components: []string{"main"}, GPGCheck: true},
+		{Name: "unverified", URL: "https://example.org/any", Suites: []string{"x"}, Components: []string{"main"}, Keyrings: []string{"/k.gpg"}, AllowExpired: true},
 	})
 	want := `Types: deb
 URIs: http://deb.example.org/demo
@@ -32,10 +33,14 @@ Types: deb
 URIs: https://example.org/any
 Suites: x
 Components: main
+Check-Valid-Until: no
 Trusted: yes
 `
 	if len(files) != 1 || files[0].Path != "/etc/apt/sources.list.d/demo-1.sources" || files[0].Mode != 0o644 || string(files[0].Content) != want {
 		t.Fatalf("%+v\n%s", files, files[0].Content)
+	}
+	if files := SourcesFiles("demo-1", []distros.Repository{{URL: "file:///mirror"}}); len(files) != 0 {
+		t.Errorf("from a directory of the host: %+v", files)
 	}
 	root := t.TempDir()
 	path := filepath.Join(root, files[0].Path)
