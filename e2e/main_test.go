@@ -202,7 +202,8 @@ func (b *builder) command(t testing.TB, ctx context.Context, args ...string) *ex
 	t.Helper()
 	cmd := b.Command(ctx, program(t), args...)
 	cmd.Env = append(append(cmd.Env, "IMAGEFACTORY_CACHE="+b.cache), b.env...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
+	// The terminal sends the signal to everything in its foreground.
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	return cmd
 }
 
