@@ -1,8 +1,14 @@
 package deb
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"os"
 	"strings"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
 
 	"github.com/imagefactory/imagefactory/distros"
 )
@@ -14,7 +20,10 @@ const AptProgram = "/usr/bin/apt-get"
 // the repositories it was made from, at the addresses that the distribution or the
 // recipe names. The mirror a build used is its own affair and never named, nor is a
 // directory of the build host.
-func SourcesFiles(name string, repositories []distros.Repository) []DatabaseFile {
+//
+// The key that a recipe names for a repository goes into it, because the image has no
+// other copy. The error is about such a key.
+func SourcesFiles(name string, repositories []distros.Repository) ([]DatabaseFile, error) {
 	var b strings.Builder
 	for _, r := range repositories {
 		if strings.HasPrefix(r.URL, "file:") {
@@ -30,14 +39,50 @@ func SourcesFiles(name string, repositories []distros.Repository) []DatabaseFile
 		switch {
 		case !r.GPGCheck:
 			b.WriteString("Trusted: yes\n")
-		case r.KeyFile == "" && len(r.Keyrings) > 0:
+		case r.KeyFile != "":
+			key, err := armoredKey(r.KeyFile)
+			if err != nil {
+				return nil, fmt.Errorf("repository %s: key %s: %w", r.Name, r.KeyFile, err)
+			}
+			b.WriteString("Signed-By:\n")
+			for line := range strings.Lines(key) {
+				if line == "\n" {
+					line = ".\n"
+				}
+				b.WriteString(" " + line)
+			}
+		case len(r.Keyrings) > 0:
 			// The distribution's keyring package puts the same file there as on a
 			// build host.
 			fmt.Fprintf(&b, "Signed-By: %s\n", r.Keyrings[0])
 		}
 	}
 	if b.Len() == 0 {
-		return nil
+		return nil, nil
 	}
-	return []DatabaseFile{{Path: "/etc/apt/sources.list.d/" + name + ".sources", Content: []byte(b.String()), Mode: 0o644}}
+	return []DatabaseFile{{Path: "/etc/apt/sources.list.d/" + name + ".sources", Content: []byte(b.String()), Mode: 0o644}}, nil
+}
+
+// armoredKey returns the keys in a file as one armored block (RFC 9580, section 6.2),
+// ending with a line end.
+func armoredKey(file string) (string, error) {
+	p, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	if _, err := ParseKeyring(p); err != nil {
+		return "", err
+	}
+	packets, err := dearmor(p)
+	if err != nil {
+		return "", err
+	}
+	var b bytes.Buffer
+	w, err := armor.Encode(&b, openpgp.PublicKeyType, nil)
+	if err != nil {
+		return "", err
+	}
+	_, err = w.Write(packets)
+	err = errors.Join(err, w.Close())
+	return b.String() + "\n", err
 }

@@ -299,25 +299,34 @@ func ParseKeyring(p []byte) (Keyring, error) {
 	if len(p) >= 12 && string(p[8:12]) == kbxMagic {
 		return nil, errors.New("it is a GnuPG keybox: export its keys with `gpg --export`")
 	}
-	if !bytes.Contains(p, []byte("-----BEGIN PGP")) {
-		keys, err := openpgp.ReadKeyRing(bytes.NewReader(p))
-		return checkKeyring(keys, err)
+	packets, err := dearmor(p)
+	if err != nil {
+		return nil, err
 	}
-	var all openpgp.EntityList
+	keys, err := openpgp.ReadKeyRing(bytes.NewReader(packets))
+	return checkKeyring(keys, err)
+}
+
+// dearmor returns the OpenPGP packets in p, which are binary or in any number of
+// armored blocks.
+func dearmor(p []byte) ([]byte, error) {
+	if !bytes.Contains(p, []byte("-----BEGIN PGP")) {
+		return p, nil
+	}
 	const start = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
-	blocks := strings.Split(string(p), start)
-	for _, text := range blocks[1:] {
+	var packets []byte
+	for _, text := range strings.Split(string(p), start)[1:] {
 		block, err := armor.Decode(strings.NewReader(start + text))
 		if err != nil {
 			return nil, fmt.Errorf("its armor is damaged: %w", err)
 		}
-		keys, err := openpgp.ReadKeyRing(block.Body)
+		body, err := io.ReadAll(block.Body)
 		if err != nil {
-			return nil, fmt.Errorf("it does not hold OpenPGP public keys: %w", err)
+			return nil, fmt.Errorf("its armor is damaged: %w", err)
 		}
-		all = append(all, keys...)
+		packets = append(packets, body...)
 	}
-	return checkKeyring(all, nil)
+	return packets, nil
 }
 
 func checkKeyring(keys openpgp.EntityList, err error) (Keyring, error) {

@@ -346,7 +346,11 @@ func (b *builder) customize(root *stages.Handle[rootfs.Root]) (*stages.Handle[ro
 			o.Defaults = append(o.Defaults, rootFile(f.Path, f.Content, f.Mode))
 		}
 	}
-	for _, f := range deb.SourcesFiles(r.Distro.Name, r.Rootfs.Repositories) {
+	sources, err := deb.SourcesFiles(r.Distro.Name, r.Rootfs.Repositories)
+	if err != nil {
+		return nil, &RecipeError{err}
+	}
+	for _, f := range sources {
 		file := rootFile(f.Path, string(f.Content), f.Mode)
 		file.When = deb.AptProgram
 		o.Defaults = append(o.Defaults, file)
