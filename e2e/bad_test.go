@@ -95,6 +95,21 @@ func TestBadInput(t *testing.T) {
 			},
 		},
 		{
+			name: "connection that breaks off", status: 1, says: `tiny-app`,
+			prepare: func(t *testing.T, b *builder, r *repository) func() {
+				return broken(r, func(w http.ResponseWriter, request *http.Request) bool {
+					if !strings.HasPrefix(request.URL.Path, "/pool/tiny-app") {
+						return false
+					}
+					if request.Header.Get("Range") == "" {
+						w.Header().Set("Content-Length", "82112")
+						w.Write(make([]byte, 1000))
+					}
+					panic(http.ErrAbortHandler)
+				})
+			},
+		},
+		{
 			name: "unsatisfiable package", status: 2, says: `tiny-needs-broken.*tiny-broken.*tiny-missing \(>= 2\.0\)`,
 			recipe: tinyRecipe{packages: []string{"tiny-needs-broken"}},
 		},

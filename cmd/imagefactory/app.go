@@ -155,7 +155,7 @@ func declare(commands []*cli.Command) {
 			declare(c.Subcommands)
 			continue
 		}
-		c.Description += "\n\n" + exitHelp
+		c.Description = strings.TrimSpace(c.Description + "\n\n" + exitHelp)
 	}
 }
 

@@ -24,7 +24,6 @@ func newBuildCommand(s streams) *cli.Command {
 			"Uses RECIPE.lock when there is one. Stages that were built before are taken from the\n" +
 			"cache; \"imagefactory plan\" tells which.",
 		Flags: append(opts.flags(),
-			&cli.StringSliceFlag{Name: "only", Usage: "make only the output of this `TYPE`; may be repeated", Destination: &opts.only},
 			&cli.BoolFlag{Name: "verify", Usage: "build once more without the cache, and name the first difference if there is one", Destination: &opts.verify},
 		),
 		Action: func(c *cli.Context) error {
@@ -48,6 +47,13 @@ type buildOptions struct {
 	verify bool
 }
 
+// flags are the options that build and plan have in common.
+func (o *buildOptions) flags() []cli.Flag {
+	return append(o.pipelineOptions.flags(),
+		&cli.StringSliceFlag{Name: "only", Usage: "make only the output of this `TYPE`; may be repeated", Destination: &o.only},
+	)
+}
+
 // buildResult is what a build did. As JSON it is one line, the last one after
 // those of the events.
 type buildResult struct {
@@ -60,7 +66,11 @@ func runBuild(ctx context.Context, opts buildOptions, s streams) (buildResult, e
 	if err != nil {
 		return buildResult{}, err
 	}
-	env, closeEnv, err := opts.open(s, opts.only.Value())
+	view := viewFor(s)
+	if opts.format.value == formatJSON {
+		view = progress.JSON(s.out)
+	}
+	env, closeEnv, err := opts.open(view, opts.only.Value())
 	if err != nil {
 		return buildResult{}, err
 	}
@@ -110,8 +120,9 @@ func (o *pipelineOptions) flags() []cli.Flag {
 	)
 }
 
-// open prepares the work; the function it returns ends it.
-func (o *pipelineOptions) open(s streams, only []string) (*pipeline.Environment, func(), error) {
+// open prepares the work, whose events view shows; the function it returns ends
+// it.
+func (o *pipelineOptions) open(view progress.View, only []string) (*pipeline.Environment, func(), error) {
 	if o.jobs < 0 {
 		return nil, nil, usageErrorf("--jobs %d: use at least one processor", o.jobs)
 	}
@@ -122,7 +133,6 @@ func (o *pipelineOptions) open(s streams, only []string) (*pipeline.Environment,
 	if err != nil {
 		return nil, nil, err
 	}
-	view := o.view(s)
 	env, err := pipeline.Open(pipeline.Options{
 		Cache: cache, OutputDir: o.dir, Mirrors: o.mirrors.Value(), Offline: o.offline, Locked: o.locked,
 		AllowSingle: o.allowSingle, Only: only, Sink: view.Show, Tool: runVersion().Version,
@@ -137,12 +147,10 @@ func (o *pipelineOptions) open(s streams, only []string) (*pipeline.Environment,
 	}, nil
 }
 
-// view chooses how events are shown: JSON is a result and goes to the standard
-// output, everything for people to the standard error.
-func (o *pipelineOptions) view(s streams) progress.View {
+// viewFor chooses how a person sees events: on the standard error, which leaves
+// the standard output to results.
+func viewFor(s streams) progress.View {
 	switch {
-	case o.format.value == formatJSON:
-		return progress.JSON(s.out)
 	case os.Getenv("GITLAB_CI") != "":
 		return progress.GitLab(s.err)
 	case isTerminal(s.err):

@@ -118,7 +118,7 @@ func newCacheCollectCommand(s streams) *cli.Command {
 		Usage: "drop what was used least recently until the cache is small enough",
 		Flags: []cli.Flag{
 			opts.cache.flag(),
-			&cli.StringFlag{Name: "max-size", Usage: "keep at most `SIZE`, such as 10GiB", Destination: &opts.maxSize, Required: false},
+			&cli.StringFlag{Name: "max-size", Usage: "keep at most `SIZE`, such as 10GiB", Destination: &opts.maxSize},
 			outputFlag(&opts.format),
 		},
 		Action: func(c *cli.Context) error {

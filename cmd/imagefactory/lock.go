@@ -46,8 +46,7 @@ func runLock(ctx context.Context, opts pipelineOptions, s streams) (lockResult, 
 	if err != nil {
 		return lockResult{}, err
 	}
-	s.out = io.Discard // events are no part of a lock
-	env, closeEnv, err := opts.open(s, nil)
+	env, closeEnv, err := opts.open(viewFor(s), nil)
 	if err != nil {
 		return lockResult{}, err
 	}

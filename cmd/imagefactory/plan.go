@@ -18,9 +18,7 @@ func newPlanCommand(s streams) *cli.Command {
 		Usage:       "tell which stages a build would run, and why",
 		ArgsUsage:   "RECIPE",
 		Description: "Takes the options of build, and builds nothing.",
-		Flags: append(opts.flags(),
-			&cli.StringSliceFlag{Name: "only", Usage: "plan only the output of this `TYPE`; may be repeated", Destination: &opts.only},
-		),
+		Flags:       opts.flags(),
 		Action: func(c *cli.Context) error {
 			path, err := oneArgument(c, "recipe")
 			if err != nil {
@@ -46,8 +44,7 @@ func runPlan(ctx context.Context, opts buildOptions, s streams) (planResult, err
 	if err != nil {
 		return planResult{}, err
 	}
-	s.out = io.Discard // events are no part of a plan
-	env, closeEnv, err := opts.open(s, opts.only.Value())
+	env, closeEnv, err := opts.open(viewFor(s), opts.only.Value())
 	if err != nil {
 		return planResult{}, err
 	}
