@@ -21,8 +21,9 @@ const AptProgram = "/usr/bin/apt-get"
 // recipe names. The mirror a build used is its own affair and never named, nor is a
 // directory of the build host.
 //
-// The key that a recipe names for a repository goes into it, because the image has no
-// other copy. The error is about such a key.
+// The key that a recipe names for a repository of its own goes into it, because the
+// image has no other copy; those of the distribution's repositories come, and change,
+// with its keyring package. The error is about a recipe's key.
 func SourcesFiles(name string, repositories []distros.Repository) ([]DatabaseFile, error) {
 	var b strings.Builder
 	for _, r := range repositories {
@@ -39,7 +40,7 @@ func SourcesFiles(name string, repositories []distros.Repository) ([]DatabaseFil
 		switch {
 		case !r.GPGCheck:
 			b.WriteString("Trusted: yes\n")
-		case r.KeyFile != "":
+		case r.KeyFile != "" && r.AptOrigin == "":
 			key, err := armoredKey(r.KeyFile)
 			if err != nil {
 				return nil, fmt.Errorf("repository %s: key %s: %w", r.Name, r.KeyFile, err)

@@ -23,6 +23,8 @@ func TestSourcesFiles(t *testing.T) {
 	files, err := SourcesFiles("demo-1", []distros.Repository{
 		{Name: "main", URL: "http://deb.example.org/demo", Suites: []string{"stable", "stable-updates"}, Components: []string{"main", "extra"},
 			Keyrings: []string{"/usr/share/keyrings/demo.gpg", "/elsewhere/demo.gpg"}, GPGCheck: true},
+		{Name: "distribution's, key from the recipe", URL: "http://deb.example.org/security", Suites: []string{"s"}, Components: []string{"main"},
+			Keyrings: []string{"/usr/share/keyrings/demo.gpg"}, KeyFile: keyFile, AptOrigin: "Demo", GPGCheck: true},
 		{Name: "own key", URL: "https://example.org/own", Suites: []string{"x"}, Components: []string{"main"}, Keyrings: []string{"/k.gpg"}, KeyFile: keyFile, GPGCheck: true},
 		{Name: "host", URL: "file:///home/me/mirror", Suites: []string{"x"}, Components: []string{"main"}, GPGCheck: true},
 		{Name: "unverified", URL: "https://example.org/any", Suites: []string{"x"}, Components: []string{"main"}, Keyrings: []string{"/k.gpg"}, AllowExpired: true},
@@ -39,6 +41,12 @@ func TestSourcesFiles(t *testing.T) {
 URIs: http://deb.example.org/demo
 Suites: stable stable-updates
 Components: main extra
+Signed-By: /usr/share/keyrings/demo.gpg
+
+Types: deb
+URIs: http://deb.example.org/security
+Suites: s
+Components: main
 Signed-By: /usr/share/keyrings/demo.gpg
 
 Types: deb
