@@ -26,6 +26,7 @@ const (
 func TestDebian12(t *testing.T) {
 	ctx := t.Context()
 	b := newBuilder(t)
+	b.shareDownloads(t)
 	b.must(t, ctx, "lock", debianRecipe)
 	b.must(t, ctx, "build", debianRecipe)
 	out := filepath.Join(b.Home, "out")

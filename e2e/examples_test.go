@@ -15,6 +15,9 @@ import (
 // asked for.
 func TestExamples(t *testing.T) {
 	b := newBuilder(t)
+	if full() {
+		b.shareDownloads(t)
+	}
 	recipes, err := filepath.Glob(filepath.Join(checkout, "examples/*.hcl"))
 	if err != nil || len(recipes) == 0 {
 		t.Fatalf("there are no examples: %v", err)

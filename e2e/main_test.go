@@ -72,18 +72,23 @@ type builder struct {
 	env   []string // added to the environment of every run
 }
 
-// newBuilder makes a user for the time of the test. What they download is
-// shared with earlier and later runs of the tests.
+// newBuilder makes a user for the time of the test.
 func newBuilder(t testing.TB, options ...usertest.Option) *builder {
 	t.Helper()
 	u := usertest.New(t, options...)
 	b := &builder{User: u, cache: filepath.Join(u.Home, "cache")}
 	b.copyTree(t, filepath.Join(checkout, "examples"), filepath.Join(u.Home, "examples"))
+	return b
+}
+
+// shareDownloads lets the builder download only what no earlier run of the
+// tests has, and keeps it for later ones.
+func (b *builder) shareDownloads(t testing.TB) {
+	t.Helper()
 	shared := downloads(t)
 	own := filepath.Join(b.cache, "downloads/objects")
 	b.copyTree(t, shared, own)
 	t.Cleanup(func() { keepDownloads(t, own, shared) })
-	return b
 }
 
 // downloads returns the directory in which downloaded packages are kept between

@@ -14,6 +14,7 @@ import (
 // and compares every byte.
 func checkReproducible(t *testing.T, b *builder, out string) {
 	other := newBuilder(t)
+	other.shareDownloads(t)
 	lock, err := os.ReadFile(filepath.Join(b.Home, debianRecipe+".lock"))
 	if err != nil {
 		t.Fatal(err)
