@@ -89,6 +89,9 @@ func report(ctx context.Context, err error, s streams) int {
 	if errors.As(err, &status) {
 		return status.ExitStatus()
 	}
+	if help := cli.ExitCoder(nil); errors.As(err, &help) { // of the library's own command help
+		return exitUsage
+	}
 	return exitFailed
 }
 
@@ -125,8 +128,7 @@ func newApp(s streams) *cli.App {
 		Reader: s.in, Writer: s.out, ErrWriter: s.err,
 		// report prints errors and decides the exit status.
 		ExitErrHandler:       func(*cli.Context, error) {},
-		HideVersion:          true,
-		HideHelpCommand:      true,
+		Version:              runVersion().Version,
 		EnableBashCompletion: true,
 		// A value such as -var list=a,b is one value.
 		DisableSliceFlagSeparator: true,
@@ -180,7 +182,7 @@ func unknownCommand(commands []*cli.Command, name string) error {
 func wrongFlag(c *cli.Context, err error, _ bool) error {
 	name, found := strings.CutPrefix(err.Error(), "flag provided but not defined: ")
 	if !found {
-		return usageErrorf("%w; see \"imagefactory %s --help\"", err, c.Command.Name)
+		return usageErrorf("%w; see \"%s --help\"", err, c.Command.HelpName)
 	}
 	return unknownFlag(c.Command, name)
 }
@@ -195,7 +197,7 @@ func unknownFlag(command *cli.Command, name string) error {
 	if near, ok := nearest(name, flags); ok {
 		return usageErrorf("%s has no option %s; did you mean %s?", command.Name, dashed(name), dashed(near))
 	}
-	return usageErrorf("%s has no option %s; see \"imagefactory %s --help\"", command.Name, dashed(name), command.Name)
+	return usageErrorf("%s has no option %s; see \"%s --help\"", command.Name, dashed(name), command.HelpName)
 }
 
 func dashed(name string) string {

@@ -67,6 +67,10 @@ func TestUsageErrors(t *testing.T) {
 	for _, test := range []struct{ args, says string }{
 		{"biuld r.hcl", `there is no command "biuld"; did you mean "build"?`},
 		{"xyzzy", `there is no command "xyzzy"; the commands are init, validate, fmt, lock`},
+		{"--verbose", `imagefactory has no option --verbose; see "imagefactory --help"`},
+		{"-x build", `imagefactory has no option -x; see "imagefactory --help"`},
+		{"help nosuch", `No help topic for 'nosuch'`},
+		{"cache gc --qqq", `gc has no option --qqq; see "imagefactory cache gc --help"`},
 		{"cache lst", `there is no command "lst"; did you mean "ls"?`},
 		{"cache", `cache needs one of: ls, gc, verify`},
 		{"build", `build needs a recipe; see "imagefactory build --help"`},
