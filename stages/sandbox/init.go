@@ -9,6 +9,7 @@ import (
 	"path"
 	"strings"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,6 +36,9 @@ func initMain() error {
 	// Process 1 must not die of a signal that a command sends to everyone, and its
 	// children must not inherit that it ignores them.
 	signal.Notify(make(chan os.Signal, 1))
+	if err := defaultRealTimeSignals(); err != nil {
+		return err
+	}
 
 	var result initResult
 	pid, err := start(&spec)
@@ -47,6 +51,21 @@ func initMain() error {
 	}
 	out := os.NewFile(initReport, "result")
 	return gob.NewEncoder(out).Encode(result)
+}
+
+// defaultRealTimeSignals gives signals 32 to 34, which Go's runtime leaves as they
+// were, their default action: GNU make has its children ignore some of them.
+func defaultRealTimeSignals() error {
+	const first, last = 32, 34
+	// struct sigaction of the kernel: handler (0 is SIG_DFL), flags, restorer, mask.
+	var action [4]uint64
+	for s := uintptr(first); s <= last; s++ {
+		_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, s, uintptr(unsafe.Pointer(&action)), 0, unsafe.Sizeof(action[3]), 0, 0)
+		if errno != 0 {
+			return fmt.Errorf("resetting signal %d: %w", s, errno)
+		}
+	}
+	return nil
 }
 
 // start does all that has to be done before the command runs, and starts it.
