@@ -57,7 +57,8 @@ func (o *buildOptions) flags() []cli.Flag {
 // buildResult is what a build did. As JSON it is one line, the last one after
 // those of the events.
 type buildResult struct {
-	Event string `json:"event"` // "summary"
+	Event    string `json:"event"`              // "summary"
+	Verified bool   `json:"verified,omitempty"` // built a second time, with the same result
 	*pipeline.Summary
 }
 
@@ -79,7 +80,7 @@ func runBuild(ctx context.Context, opts buildOptions, s streams) (buildResult, e
 	if err == nil && opts.verify {
 		err = env.Verify(ctx, recipe)
 	}
-	return buildResult{"summary", summary}, err
+	return buildResult{Event: "summary", Verified: opts.verify && err == nil, Summary: summary}, err
 }
 
 func (r buildResult) print(w io.Writer, format choice) error {
@@ -88,6 +89,9 @@ func (r buildResult) print(w io.Writer, format choice) error {
 	}
 	for _, o := range r.Outputs {
 		fmt.Fprintf(w, "%s (%s, disk of %s) %s\n", o.Path, bytesText(o.Size), bytesText(o.VirtualSize), o.Digest)
+	}
+	if r.Verified {
+		fmt.Fprintln(w, "built twice, with the same result in every stage")
 	}
 	_, err := fmt.Fprintln(w, r.Manifest)
 	return err
