@@ -9,12 +9,8 @@ package grub
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -28,7 +24,7 @@ import (
 
 // Versions of the code of the two stages; see stages.Stage.
 const (
-	ImagesVersion  = 1
+	ImagesVersion  = 2
 	InstallVersion = 1
 )
 
@@ -87,40 +83,32 @@ func MakeImages(ctx context.Context, run *stages.Run, pool *sandbox.Pool, tools 
 	if t, err = runnable(t); err != nil {
 		return Images{}, err
 	}
-	work, err := run.Cache.Scratch()
-	if err != nil {
-		return Images{}, err
+	// The image is a file of the root like any other, not of a directory of the host
+	// made visible in it: containers that may not mount can do that too.
+	const earlyConfig, output = "/imagefactory-early.cfg", "/imagefactory-grub"
+	options := session.Options{
+		Files: []session.File{{Path: earlyConfig, Content: early(o.UUID, o.Dir), Mode: 0o644}},
+		Epoch: o.Epoch,
 	}
-	defer os.RemoveAll(work)
-	if err := os.WriteFile(filepath.Join(work, "early.cfg"), []byte(early(o.UUID, o.Dir)), 0o644); err != nil {
-		return Images{}, err
-	}
-
-	const inside = "/run/imagefactory/grub"
 	var images Images
-	mkimage := func(target *Target, name string, modules []string) (store.Digest, error) {
+	mkimage := func(target *Target, modules []string) (store.Digest, error) {
 		command := session.Command{
 			Name: path.Base(o.Mkimage) + " " + target.Platform,
 			Args: append([]string{
-				o.Mkimage, "-O", target.Platform, "-d", target.Modules, "-p", o.Dir,
-				"-c", inside + "/early.cfg", "-o", inside + "/" + name,
+				o.Mkimage, "-O", target.Platform, "-d", target.Modules, "-p", o.Dir, "-c", earlyConfig, "-o", output,
 			}, slices.Concat(commonModules, modules)...),
-			Binds: []sandbox.Bind{{Source: work, Target: inside, Writable: true}},
 		}
-		_, err := session.Run(ctx, run, pool, t, session.Options{Epoch: o.Epoch}, func(ctx context.Context, s *session.Session) error {
+		after, err := session.Run(ctx, run, pool, t, options, func(ctx context.Context, s *session.Session) error {
 			return s.Run(ctx, command)
 		})
 		if err != nil {
 			return store.Digest{}, err
 		}
-		image, err := os.ReadFile(filepath.Join(work, name))
-		if errors.Is(err, fs.ErrNotExist) {
+		image, ok := after.Lookup(strings.TrimPrefix(output, "/"))
+		if !ok || image.Type != tree.Regular {
 			return store.Digest{}, fmt.Errorf("%s ended without an error but made no image", command.Name)
 		}
-		if err != nil {
-			return store.Digest{}, err
-		}
-		return st.Put(image)
+		return image.Digest, nil
 	}
 	if o.BIOS != nil {
 		boot, err := lookup(t, o.BIOS.BootImg)
@@ -128,12 +116,12 @@ func MakeImages(ctx context.Context, run *stages.Run, pool *sandbox.Pool, tools 
 			return Images{}, err
 		}
 		images.BootImg = boot.Digest
-		if images.Core, err = mkimage(o.BIOS, "core.img", biosModules); err != nil {
+		if images.Core, err = mkimage(o.BIOS, biosModules); err != nil {
 			return Images{}, err
 		}
 	}
 	if o.UEFI != nil {
-		if images.EFI, err = mkimage(o.UEFI, "grub.efi", efiModules); err != nil {
+		if images.EFI, err = mkimage(o.UEFI, efiModules); err != nil {
 			return Images{}, err
 		}
 	}

@@ -31,7 +31,7 @@ if [ -e /usr/share/doc/text ]; then echo "documentation is in the way" >&2; exit
 `
 
 const (
-	asked    = " -p /boot/grub -c /run/imagefactory/grub/early.cfg -o /run/imagefactory/grub/"
+	asked    = " -p /boot/grub -c /imagefactory-early.cfg -o /imagefactory-grub"
 	common   = " all_video boot cat configfile echo ext2 fat gzio halt linux loadenv ls minicmd normal part_gpt part_msdos password_pbkdf2 reboot regexp search search_fs_uuid search_label serial sleep terminal test true xfs"
 	earlyCfg = "search --no-floppy --fs-uuid --set=root the-uuid\nset prefix=($root)/boot/grub\nconfigfile $prefix/grub.cfg\n"
 )
@@ -59,8 +59,8 @@ func TestMakeImages(t *testing.T) {
 	}
 	for want, digest := range map[string]tree.Entry{
 		"boot": {Digest: images.BootImg},
-		"-O i386-pc -d /usr/lib/grub/i386-pc" + asked + "core.img" + common + " biosdisk\n" + earlyCfg:                 {Digest: images.Core},
-		"-O x86_64-efi -d /usr/lib/grub/x86_64-efi" + asked + "grub.efi" + common + " efifwsetup efi_gop\n" + earlyCfg: {Digest: images.EFI},
+		"-O i386-pc -d /usr/lib/grub/i386-pc" + asked + common + " biosdisk\n" + earlyCfg:                 {Digest: images.Core},
+		"-O x86_64-efi -d /usr/lib/grub/x86_64-efi" + asked + common + " efifwsetup efi_gop\n" + earlyCfg: {Digest: images.EFI},
 	} {
 		if got := stagetest.Contents(t, cache.Store, digest); got != want {
 			t.Errorf("image %q\nwant  %q", got, want)
