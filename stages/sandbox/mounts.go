@@ -36,7 +36,11 @@ func enterRoot(spec *runSpec) error {
 		}
 	}
 	// Nothing mounted here may show up on the host.
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+	switch err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); {
+	case errors.Is(err, unix.EINVAL):
+		// mount(2): the root of a chroot is a directory like any other.
+		return fmt.Errorf("imagefactory runs in a chroot whose root is no mount point: make it one with `mount --bind DIR DIR` before entering it, or set %s=%s", ModeVariable, Plain)
+	case err != nil:
 		return fmt.Errorf("make the mounts private: %w", err)
 	}
 	// pivot_root wants a mount point.
