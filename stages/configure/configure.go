@@ -23,7 +23,7 @@ const Version = 3
 // manager's name of the architecture.
 func Run(ctx context.Context, run *stages.Run, pool *sandbox.Pool, root rootfs.Root, pkgs []packages.Package, arch string, o session.Options) (rootfs.Root, error) {
 	st := run.Cache.Store
-	t, err := tree.Load(st, root.Tree)
+	t, err := root.Load(st)
 	if err != nil {
 		return rootfs.Root{}, err
 	}
@@ -52,8 +52,7 @@ func Run(ctx context.Context, run *stages.Run, pool *sandbox.Pool, root rootfs.R
 	if after, err = divert(st, after, installed); err != nil {
 		return rootfs.Root{}, err
 	}
-	digest, err := tree.Save(st, after)
-	return rootfs.Root{Tree: digest}, err
+	return rootfs.Save(st, after)
 }
 
 // divert adds the directories that diversions made while configuring call for.

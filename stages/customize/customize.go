@@ -87,7 +87,7 @@ type customizer struct {
 // Run applies o to root.
 func Run(ctx context.Context, run *stages.Run, root rootfs.Root, o Options) (rootfs.Root, error) {
 	st := run.Cache.Store
-	t, err := tree.Load(st, root.Tree)
+	t, err := root.Load(st)
 	if err != nil {
 		return rootfs.Root{}, err
 	}
@@ -115,8 +115,7 @@ func Run(ctx context.Context, run *stages.Run, root rootfs.Root, o Options) (roo
 	if changed, err = session.Clean(st, changed, o.Clean, o.Epoch); err != nil {
 		return rootfs.Root{}, err
 	}
-	digest, err := tree.Save(st, changed)
-	return rootfs.Root{Tree: digest}, err
+	return rootfs.Save(st, changed)
 }
 
 // resolve returns where the absolute path p of the root really is: it follows links

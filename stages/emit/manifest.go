@@ -91,7 +91,7 @@ func (s SHA256) MarshalText() ([]byte, error) { return []byte(store.Digest(s).He
 
 // UnmarshalText reads what MarshalText wrote.
 func (s *SHA256) UnmarshalText(p []byte) error {
-	d, err := store.ParseDigest("sha256:" + string(p))
+	d, err := store.ParseHex(string(p))
 	*s = SHA256(d)
 	return err
 }

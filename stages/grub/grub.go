@@ -76,7 +76,7 @@ func MakeImages(ctx context.Context, run *stages.Run, pool *sandbox.Pool, tools 
 		return Images{}, nil
 	}
 	st := run.Cache.Store
-	t, err := tree.Load(st, tools.Tree)
+	t, err := tools.Load(st)
 	if err != nil {
 		return Images{}, err
 	}
@@ -187,7 +187,7 @@ type Installed struct {
 // Install writes the menu into root and lays out the EFI system partition.
 func Install(run *stages.Run, root, tools rootfs.Root, images Images, o InstallOptions) (Installed, error) {
 	st := run.Cache.Store
-	t, err := tree.Load(st, root.Tree)
+	t, err := root.Load(st)
 	if err != nil {
 		return Installed{}, err
 	}
@@ -211,7 +211,7 @@ func Install(run *stages.Run, root, tools rootfs.Root, images Images, o InstallO
 		return Installed{}, err
 	}
 	var out Installed
-	if out.Root.Tree, err = tree.Save(st, t); err != nil || !o.UEFI {
+	if out.Root, err = rootfs.Save(st, t); err != nil || !o.UEFI {
 		return out, err
 	}
 	esp, err := layoutESP(st, tools, images, o)
@@ -250,7 +250,7 @@ func layoutESP(st *store.Store, tools rootfs.Root, images Images, o InstallOptio
 		return edit.Tree()
 	}
 
-	t, err := tree.Load(st, tools.Tree)
+	t, err := tools.Load(st)
 	if err != nil {
 		return nil, err
 	}

@@ -71,7 +71,7 @@ func At(pattern, version string) string {
 // Run generates the initial RAM file systems.
 func Run(ctx context.Context, run *stages.Run, pool *sandbox.Pool, root rootfs.Root, o Options, so session.Options) (rootfs.Root, error) {
 	st := run.Cache.Store
-	t, err := tree.Load(st, root.Tree)
+	t, err := root.Load(st)
 	if err != nil {
 		return rootfs.Root{}, err
 	}
@@ -99,6 +99,5 @@ func Run(ctx context.Context, run *stages.Run, pool *sandbox.Pool, root rootfs.R
 			return rootfs.Root{}, fmt.Errorf("%s ended without an error but made no /%s", o.Command[0], At(o.Image, version))
 		}
 	}
-	digest, err := tree.Save(st, after)
-	return rootfs.Root{Tree: digest}, err
+	return rootfs.Save(st, after)
 }

@@ -34,24 +34,35 @@ type Output struct {
 	Digest      store.Digest `json:"digest"`
 }
 
-// prepare returns the graph of a recipe, the outputs that are wanted, and the path
-// under which the build is remembered.
-func (env *Environment) prepare(ctx context.Context, r *recipes.Recipe) (g *graph, lock *recipes.Lock, found bool, targets []stages.Node, name string, err error) {
-	if lock, found, err = env.Lock(ctx, r); err != nil {
-		return
+// prepared is a build before it runs.
+type prepared struct {
+	*graph
+	lock    *recipes.Lock
+	found   bool          // the lock is a lock file's
+	targets []stages.Node // the outputs that are wanted
+	name    string        // under which the build is remembered
+}
+
+// prepare finds out what a build of the recipe consists of.
+func (env *Environment) prepare(ctx context.Context, r *recipes.Recipe) (*prepared, error) {
+	lock, found, err := env.Lock(ctx, r)
+	if err != nil {
+		return nil, err
 	}
 	dir, err := filepath.Abs(env.Options.OutputDir)
 	if err != nil {
-		return
+		return nil, err
 	}
-	if g, err = newGraph(env, r, lock, dir); err != nil {
-		return
+	g, err := newGraph(env, r, lock, dir)
+	if err != nil {
+		return nil, err
 	}
-	if targets, err = env.targets(r, g); err != nil {
-		return
+	targets, err := env.targets(r, g)
+	if err != nil {
+		return nil, err
 	}
-	name, err = filepath.Abs(r.Path)
-	return
+	name, err := filepath.Abs(r.Path)
+	return &prepared{graph: g, lock: lock, found: found, targets: targets, name: name}, err
 }
 
 // targets returns the stages of the outputs that are wanted.
@@ -74,30 +85,31 @@ func (env *Environment) targets(r *recipes.Recipe, g *graph) ([]stages.Node, err
 
 // Build builds a recipe.
 func (env *Environment) Build(ctx context.Context, r *recipes.Recipe) (*Summary, error) {
-	g, lock, found, targets, name, err := env.prepare(ctx, r)
+	p, err := env.prepare(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	records, err := g.Run(ctx, name, env.Options.Sink, targets...)
+	g := p.graph
+	records, err := g.Run(ctx, p.name, env.Options.Sink, p.targets...)
 	if err != nil {
 		return nil, err
 	}
 	summary := &Summary{
-		Manifest: filepath.Join(env.Options.OutputDir, emit.ManifestName), Locked: found,
+		Manifest: filepath.Join(env.Options.OutputDir, emit.ManifestName), Locked: p.found,
 		Stages: records, Packages: len(g.packages.Result().Packages),
 	}
 	for i, h := range g.outputs {
-		if !slices.Contains(targets, stages.Node(g.outputs[i])) {
+		if !slices.Contains(p.targets, stages.Node(g.outputs[i])) {
 			continue
 		}
 		w := h.Result()
-		digest, err := store.ParseDigest("sha256:" + w.SHA256)
+		digest, err := store.ParseHex(w.SHA256)
 		if err != nil {
 			return nil, err
 		}
 		summary.Outputs = append(summary.Outputs, Output{Path: w.Path, Format: w.Format, Size: w.Size, VirtualSize: w.VirtualSize, Digest: digest})
 	}
-	manifest, err := env.manifest(r, lock, g, summary)
+	manifest, err := env.manifest(r, p.lock, g, summary)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +141,7 @@ func (env *Environment) manifest(r *recipes.Recipe, lock *recipes.Lock, g *graph
 		return emit.Manifest{}, err
 	}
 	for _, p := range lock.Packages {
-		digest, err := store.ParseDigest("sha256:" + p.SHA256)
+		digest, err := store.ParseHex(p.SHA256)
 		if err != nil {
 			return emit.Manifest{}, err
 		}
@@ -191,9 +203,9 @@ func manifestDisk(g *graph) *emit.ManifestDisk {
 
 // Plan says what Build would do.
 func (env *Environment) Plan(ctx context.Context, r *recipes.Recipe) ([]stages.PlannedStage, error) {
-	g, _, _, targets, name, err := env.prepare(ctx, r)
+	p, err := env.prepare(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	return g.Plan(name, targets...)
+	return p.Plan(p.name, p.targets...)
 }

@@ -252,12 +252,12 @@ func TestInputsChange(t *testing.T) {
 	write("before")
 	r := m.recipe(t, "cat /run/imagefactory/inputs/input >/etc/copy")
 	r.Scripts[0].Inputs = []recipes.Input{{Path: input, Name: "input"}}
-	g, _, _, targets, name, err := env.prepare(t.Context(), r)
+	p, err := env.prepare(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	write("after")
-	_, err = g.Run(t.Context(), name, nil, targets...)
+	_, err = p.Run(t.Context(), p.name, nil, p.targets...)
 	if want := "stage script last: the input " + input + " changed while the build ran; build again"; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}

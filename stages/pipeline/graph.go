@@ -176,7 +176,7 @@ func typeOf(p recipes.Partition, arch string) partition.GUID {
 func (b *builder) unpack(name string, locked []recipes.LockedPackage, after []stages.Node) *stages.Handle[packages.Output] {
 	sources := make([]packages.Source, len(locked))
 	for i, p := range locked {
-		digest, err := store.ParseDigest("sha256:" + p.SHA256)
+		digest, err := store.ParseHex(p.SHA256)
 		if err != nil {
 			panic("pipeline: a checked lock has the digest " + p.SHA256)
 		}
@@ -469,7 +469,7 @@ func (b *builder) boot(root *stages.Handle[rootfs.Root]) (*stages.Handle[grub.In
 		},
 		Needs: []stages.Node{root, tools, images},
 	}, func(ctx context.Context, run *stages.Run) (grub.Installed, error) {
-		t, err := tree.Load(run.Cache.Store, root.Result().Tree)
+		t, err := root.Result().Load(run.Cache.Store)
 		if err != nil {
 			return grub.Installed{}, err
 		}
@@ -502,7 +502,7 @@ func (b *builder) image(installed *stages.Handle[grub.Installed], images *stages
 		Inputs: []stages.Input{{Name: "disk.size", Value: b.recipe.Disk.Size}, {Name: "disk.partitions", Value: o}},
 		Needs:  []stages.Node{installed},
 	}, func(ctx context.Context, run *stages.Run) (filesystems.Output, error) {
-		root, err := tree.Load(run.Cache.Store, installed.Result().Root.Tree)
+		root, err := installed.Result().Root.Load(run.Cache.Store)
 		if err != nil {
 			return filesystems.Output{}, err
 		}

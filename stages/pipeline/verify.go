@@ -34,11 +34,11 @@ func (e *NotReproducibleError) ExitStatus() int { return 4 }
 // downloads taken from the cache, and compares the results of every stage. The error
 // is a *NotReproducibleError when one differs.
 func (env *Environment) Verify(ctx context.Context, r *recipes.Recipe) error {
-	first, lock, _, targets, name, err := env.prepare(ctx, r)
+	first, err := env.prepare(ctx, r)
 	if err != nil {
 		return err
 	}
-	if _, err := first.Run(ctx, name, nil, targets...); err != nil {
+	if _, err := first.Run(ctx, first.name, nil, first.targets...); err != nil {
 		return err
 	}
 
@@ -47,7 +47,7 @@ func (env *Environment) Verify(ctx context.Context, r *recipes.Recipe) error {
 		return err
 	}
 	defer again.discard()
-	second, err := newGraph(&again.Environment, r, lock, again.Options.OutputDir)
+	second, err := newGraph(&again.Environment, r, first.lock, again.Options.OutputDir)
 	if err != nil {
 		return err
 	}
@@ -55,12 +55,12 @@ func (env *Environment) Verify(ctx context.Context, r *recipes.Recipe) error {
 	if err != nil {
 		return err
 	}
-	if _, err := second.Run(ctx, name, env.Options.Sink, secondTargets...); err != nil {
+	if _, err := second.Run(ctx, first.name, env.Options.Sink, secondTargets...); err != nil {
 		return err
 	}
 	before, after := first.Values(), second.Values()
 	for i := range before {
-		if before[i].Digest == after[i].Digest || isOutput(first, before[i].Stage) {
+		if before[i].Digest == after[i].Digest || isOutput(first.graph, before[i].Stage) {
 			continue
 		}
 		return &NotReproducibleError{

@@ -27,6 +27,15 @@ type Root struct {
 	Tree store.Digest `json:"tree"`
 }
 
+// Load returns the root's tree.
+func (r Root) Load(st *store.Store) (*tree.Tree, error) { return tree.Load(st, r.Tree) }
+
+// Save puts t into st and returns the root it is.
+func Save(st *store.Store, t *tree.Tree) (Root, error) {
+	digest, err := tree.Save(st, t)
+	return Root{Tree: digest}, err
+}
+
 // Run merges unpacked packages into a root and writes the package database that
 // knows them as unpacked.
 func Run(ctx context.Context, run *stages.Run, pkgs []packages.Package, o Options) (Root, error) {
@@ -66,8 +75,7 @@ func Run(ctx context.Context, run *stages.Run, pkgs []packages.Package, o Option
 			return Root{}, err
 		}
 	}
-	digest, err := tree.Save(st, result)
-	return Root{Tree: digest}, err
+	return Save(st, result)
 }
 
 // addDatabase adds the package database to the merged root.

@@ -13,7 +13,6 @@ import (
 	"github.com/imagefactory/imagefactory/stages/rootfs"
 	"github.com/imagefactory/imagefactory/stages/sandbox"
 	"github.com/imagefactory/imagefactory/stages/session"
-	"github.com/imagefactory/imagefactory/stages/tree"
 )
 
 // Version is the version of this stage's code; see stages.Stage.
@@ -43,7 +42,7 @@ type Input struct {
 
 // Run runs s in root.
 func Run(ctx context.Context, run *stages.Run, pool *sandbox.Pool, root rootfs.Root, s Script, o session.Options) (rootfs.Root, error) {
-	t, err := tree.Load(run.Cache.Store, root.Tree)
+	t, err := root.Load(run.Cache.Store)
 	if err != nil {
 		return rootfs.Root{}, err
 	}
@@ -74,6 +73,5 @@ func Run(ctx context.Context, run *stages.Run, pool *sandbox.Pool, root rootfs.R
 	if err != nil {
 		return rootfs.Root{}, err
 	}
-	digest, err := tree.Save(run.Cache.Store, after)
-	return rootfs.Root{Tree: digest}, err
+	return rootfs.Save(run.Cache.Store, after)
 }

@@ -33,6 +33,9 @@ func ParseDigest(s string) (Digest, error) {
 	return d, nil
 }
 
+// ParseHex reads the form written by Hex.
+func ParseHex(s string) (Digest, error) { return ParseDigest(digestPrefix + s) }
+
 // String returns "sha256:" and 64 lower-case hexadecimal digits.
 func (d Digest) String() string { return digestPrefix + d.Hex() }
 
