@@ -8,6 +8,7 @@
 package grub
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"path"
@@ -24,8 +25,8 @@ import (
 
 // Versions of the code of the two stages; see stages.Stage.
 const (
-	ImagesVersion  = 2
-	InstallVersion = 1
+	ImagesVersion  = 3
+	InstallVersion = 2
 )
 
 // Target is one kind of firmware that GRUB is built for.
@@ -50,6 +51,9 @@ type Images struct {
 	BootImg store.Digest `json:"boot_img,omitzero"` // for the first sector
 	Core    store.Digest `json:"core,omitzero"`     // for the BIOS boot partition
 	EFI     store.Digest `json:"efi,omitzero"`      // an EFI program
+
+	// Snippets says that all of them read boot loader entries.
+	Snippets bool `json:"snippets,omitempty"`
 }
 
 // Modules that an image needs to find its file system, read the menu and boot a
@@ -63,6 +67,10 @@ var (
 	biosModules = []string{"biosdisk"}
 	efiModules  = []string{"efifwsetup", "efi_gop"}
 )
+
+// snippetModule is the module that makes a menu of boot loader entries. Not every
+// distribution's GRUB has it.
+const snippetModule = "blscfg"
 
 // early returns the configuration that is built into an image or lies where a
 // signed one looks for it: it goes on with the menu in the root.
@@ -91,7 +99,13 @@ func MakeImages(ctx context.Context, run *stages.Run, pool *sandbox.Pool, tools 
 		Epoch: o.Epoch,
 	}
 	var images Images
+	images.Snippets = true
 	mkimage := func(target *Target, modules []string) (store.Digest, error) {
+		if _, err := lookup(t, path.Join(target.Modules, snippetModule+".mod")); err == nil {
+			modules = append(slices.Clone(modules), snippetModule)
+		} else {
+			images.Snippets = false
+		}
 		command := session.Command{
 			Name: path.Base(o.Mkimage) + " " + target.Platform,
 			Args: append([]string{
@@ -176,6 +190,11 @@ type InstallOptions struct {
 	EFIName  string  `json:"efi_name"` // suffix of EFI programs: "x64"
 	Dir      string  `json:"dir"`      // GRUB's directory on the file system that holds it
 	Epoch    int64   `json:"epoch"`
+
+	// Snippets is the directory of the root for boot loader entries, and SnippetsDir
+	// the same on the file system that holds it. Empty: the distribution has none.
+	Snippets    string `json:"snippets,omitempty"`
+	SnippetsDir string `json:"snippets_dir,omitempty"`
 }
 
 // Installed is a root that boots, and what belongs beside it.
@@ -191,22 +210,21 @@ func Install(run *stages.Run, root, tools rootfs.Root, images Images, o InstallO
 	if err != nil {
 		return Installed{}, err
 	}
-	menu := []byte(o.Menu.String())
-	digest, err := st.Put(menu)
-	if err != nil {
-		return Installed{}, err
+	if o.Snippets != "" {
+		can, err := readsSnippets(st, tools, images, o)
+		if err != nil {
+			return Installed{}, err
+		}
+		if can {
+			o.Menu.Snippets = o.SnippetsDir
+		}
 	}
 	edit := t.Edit()
-	at := strings.TrimPrefix(o.MenuPath, "/")
-	now := tree.Time{Sec: o.Epoch}
-	if err := edit.MkdirAll(tree.Parent(at), tree.Entry{Mode: 0o755, MTime: now}); err != nil {
-		return Installed{}, err
+	for _, f := range o.files() {
+		if err := put(st, edit, f.path, f.mode, o.Epoch, f.content); err != nil {
+			return Installed{}, err
+		}
 	}
-	mode := uint32(0o644)
-	if o.Menu.PasswordPBKDF2 != "" {
-		mode = 0o600 // the hash is nobody's business
-	}
-	edit.Put(tree.Entry{Path: at, Type: tree.Regular, Mode: mode, MTime: now, Digest: digest, Size: int64(len(menu))})
 	if t, err = edit.Tree(); err != nil {
 		return Installed{}, err
 	}
@@ -220,6 +238,80 @@ func Install(run *stages.Run, root, tools rootfs.Root, images Images, o InstallO
 	}
 	out.ESP, err = tree.Save(st, esp)
 	return out, err
+}
+
+// file is a file for the root, owned by root.
+type file struct {
+	path    string // absolute
+	mode    uint32
+	content []byte
+}
+
+// files returns what the root needs for its menu.
+func (o InstallOptions) files() []file {
+	mode := uint32(0o644)
+	if o.Menu.PasswordPBKDF2 != "" {
+		mode = 0o600 // the hash is nobody's business
+	}
+	files := []file{
+		{o.MenuPath, mode, []byte(o.Menu.String())},
+		{path.Join(path.Dir(o.MenuPath), "grubenv"), 0o600, environmentBlock()},
+	}
+	if o.Snippets != "" {
+		for _, e := range o.Menu.Entries {
+			// Entries belong to a machine, by the id in their names. This is the one that
+			// images use, which are for no machine in particular.
+			const anyMachine = "ffffffffffffffffffffffffffffffff"
+			files = append(files, file{path.Join(o.Snippets, anyMachine+"-"+e.Version+".conf"), 0o644, []byte(e.snippet())})
+		}
+	}
+	return files
+}
+
+// put writes a file into edit.
+func put(st *store.Store, edit *tree.Editor, p string, mode uint32, epoch int64, content []byte) error {
+	digest, err := st.Put(content)
+	if err != nil {
+		return err
+	}
+	now := tree.Time{Sec: epoch}
+	p = strings.TrimPrefix(p, "/")
+	if err := edit.MkdirAll(tree.Parent(p), tree.Entry{Mode: 0o755, MTime: now}); err != nil {
+		return err
+	}
+	edit.Put(tree.Entry{Path: p, Type: tree.Regular, Mode: mode, MTime: now, Digest: digest, Size: int64(len(content))})
+	return nil
+}
+
+// readsSnippets reports whether every GRUB of the image reads boot loader entries.
+func readsSnippets(st *store.Store, tools rootfs.Root, images Images, o InstallOptions) (bool, error) {
+	if !images.Core.IsZero() || !images.EFI.IsZero() {
+		if !images.Snippets {
+			return false, nil
+		}
+	}
+	if !o.UEFI || o.Signed == nil {
+		return true, nil
+	}
+	t, err := tools.Load(st)
+	if err != nil {
+		return false, err
+	}
+	for _, f := range o.Signed.Files {
+		if f.Role != "grub" {
+			continue
+		}
+		e, err := lookup(t, f.Sources...)
+		if err != nil {
+			return false, err
+		}
+		// A signed one has the modules built in, uncompressed, and each its name.
+		program, err := st.ReadAll(e.Digest)
+		if err != nil || !bytes.Contains(program, []byte(snippetModule)) {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // layoutESP returns the tree of the EFI system partition (UEFI specification 13.3):

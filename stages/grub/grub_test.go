@@ -66,6 +66,13 @@ func TestMakeImages(t *testing.T) {
 			t.Errorf("image %q\nwant  %q", got, want)
 		}
 	}
+	if images.Snippets {
+		t.Error("images without the module read boot loader entries")
+	}
+	images, err = makeImages(ImagesOptions{UEFI: uefi}, program, file("usr/lib/grub/x86_64-efi/blscfg.mod", ""))
+	if err != nil || !images.Snippets || !strings.Contains(stagetest.Contents(t, cache.Store, tree.Entry{Digest: images.EFI}), " efi_gop blscfg\n") {
+		t.Errorf("with the module: %+v, %v", images, err)
+	}
 	if images, err := makeImages(ImagesOptions{}, program); err != nil || images != (Images{}) {
 		t.Errorf("without firmware: %+v, %v", images, err)
 	}
@@ -134,7 +141,8 @@ func TestInstall(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got, want := stagetest.Text(t, cache.Store, stagetest.Load(t, cache.Store, installed.Root.Tree)),
-				stagetest.Text(t, cache.Store, stagetest.Tree(t, file("boot/vmlinuz-1", "kernel"), file("boot/grub/grub.cfg", menu.String()))); got != want {
+				stagetest.Text(t, cache.Store, stagetest.Tree(t, file("boot/vmlinuz-1", "kernel"), file("boot/grub/grub.cfg", menu.String()),
+					stagetest.Mode(file("boot/grub/grubenv", string(environmentBlock())), 0o600))); got != want {
 				t.Errorf("root\n%s\nwant\n%s", got, want)
 			}
 			var esp string
@@ -169,5 +177,62 @@ func TestInstall(t *testing.T) {
 		if _, err := install(o); err == nil || err.Error() != want {
 			t.Errorf("error %v\nwant  %s", err, want)
 		}
+	}
+}
+
+// TestSnippets is about boot loader entries: they are written where the distribution
+// has them, and the menu is made of them where every GRUB of the image reads them.
+func TestSnippets(t *testing.T) {
+	cache := stagetest.Cache(t)
+	file := func(path, contents string) tree.Entry { return stagetest.File(t, cache.Store, path, contents) }
+	root := rootfs.Root{Tree: stagetest.Save(t, cache.Store, stagetest.Tree(t, file("boot/vmlinuz-1", "kernel")))}
+	tools := rootfs.Root{Tree: stagetest.Save(t, cache.Store, stagetest.Tree(t, file("able.efi", "a blscfg b"), file("plain.efi", "a b")))}
+	core := file("core", "core").Digest
+	options := InstallOptions{
+		Menu: Menu{UUID: "the-uuid", Entries: []Entry{{
+			ID: "linux-1", Title: "Demo 1, Linux 1", Version: "1", Kernel: "/vmlinuz-1", Initramfs: "/initrd-1", Cmdline: []string{"root=UUID=x", "ro"},
+		}}},
+		MenuPath: "/boot/grub2/grub.cfg", Vendor: "/EFI/demo", Fallback: "BOOTX64.EFI", Snippets: "/boot/loader/entries", SnippetsDir: "/loader/entries",
+	}
+	signed := func(program string) *Signed {
+		return &Signed{Prefix: "/EFI/demo", Files: []SignedFile{{"grub", []string{program}, "grubx64.efi"}}}
+	}
+	for _, test := range []struct {
+		name   string
+		images Images
+		signed *Signed
+		want   bool
+	}{
+		{"own images with the module", Images{Core: core, EFI: core, Snippets: true}, nil, true},
+		{"own images without", Images{Core: core}, nil, false},
+		{"a signed one with it", Images{}, signed("/able.efi"), true},
+		{"a signed one without", Images{}, signed("/plain.efi"), false},
+		{"both with it", Images{Core: core, Snippets: true}, signed("/able.efi"), true},
+		{"only the signed one", Images{Core: core}, signed("/able.efi"), false},
+		{"only ours", Images{Core: core, Snippets: true}, signed("/plain.efi"), false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			o := options
+			o.Signed, o.UEFI = test.signed, test.signed != nil || !test.images.EFI.IsZero()
+			installed, _, err := stagetest.Run(t, cache, func(_ context.Context, run *stages.Run) (Installed, error) {
+				return Install(run, root, tools, test.images, o)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			after := stagetest.Load(t, cache.Store, installed.Root.Tree)
+			read := func(path string) string {
+				e, _ := after.Lookup(path)
+				return stagetest.Contents(t, cache.Store, e)
+			}
+			want := "title Demo 1, Linux 1\nversion 1\nlinux /vmlinuz-1\ninitrd /initrd-1\noptions root=UUID=x ro\ngrub_users $grub_users\ngrub_arg --unrestricted\n"
+			if got := read("boot/loader/entries/ffffffffffffffffffffffffffffffff-1.conf"); got != want {
+				t.Errorf("entry %q", got)
+			}
+			menu := read("boot/grub2/grub.cfg")
+			if got := strings.Contains(menu, "set blsdir=/loader/entries\nblscfg\n"); got != test.want || strings.Contains(menu, "menuentry") == test.want {
+				t.Errorf("menu\n%s", menu)
+			}
+		})
 	}
 }

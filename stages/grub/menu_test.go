@@ -41,6 +41,14 @@ func TestMenu(t *testing.T) {
 			},
 		}, `# Written by imagefactory; changes are lost with the next image.
 set default=0
+load_env
+if [ -n "$next_entry" ]; then
+  set default="$next_entry"
+  set next_entry=
+  save_env next_entry
+elif [ -n "$saved_entry" ]; then
+  set default="$saved_entry"
+fi
 set timeout=1
 if [ "$grub_platform" = pc ]; then
   serial --unit=0 --speed=115200
@@ -65,6 +73,14 @@ menuentry Old --unrestricted --id linux-6.1.0-1 {
 			}},
 		}, `# Written by imagefactory; changes are lost with the next image.
 set default=0
+load_env
+if [ -n "$next_entry" ]; then
+  set default="$next_entry"
+  set next_entry=
+  save_env next_entry
+elif [ -n "$saved_entry" ]; then
+  set default="$saved_entry"
+fi
 set timeout=-1
 set superusers=root
 export superusers
@@ -74,6 +90,25 @@ menuentry 'It'\''s "$HOME" & {more}; #5' --unrestricted --id x {
   linux '/boot/a b' 'dyndbg="file a.c +p"' 'a=$b' 'back\slash' '' mitigations=auto,nosmt 'x=[1]' ''\'''
   initrd '/boot/$x'
 }
+`},
+		{"boot loader entries", Menu{
+			UUID: "0b1c-uuid", Timeout: 1, Consoles: []string{"tty0"}, Snippets: "/boot/loader/entries",
+			Entries: []Entry{{ID: "linux-1", Title: "Not here", Kernel: "/boot/vmlinuz-1", Initramfs: "/boot/initrd-1"}},
+		}, `# Written by imagefactory; changes are lost with the next image.
+set default=0
+load_env
+if [ -n "$next_entry" ]; then
+  set default="$next_entry"
+  set next_entry=
+  save_env next_entry
+elif [ -n "$saved_entry" ]; then
+  set default="$saved_entry"
+fi
+set timeout=1
+search --no-floppy --fs-uuid --set=root 0b1c-uuid
+set boot=$root
+set blsdir=/boot/loader/entries
+blscfg
 `},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -100,5 +135,38 @@ func TestSerial(t *testing.T) {
 		if got := (Menu{Consoles: strings.Fields(consoles)}).serial(); got != want {
 			t.Errorf("%s: %q, want %q", consoles, got, want)
 		}
+	}
+}
+
+// TestEnvironmentBlock has GRUB's own tool use the block.
+func TestEnvironmentBlock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "grubenv")
+	if err := os.WriteFile(path, environmentBlock(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	editenv := func(args ...string) string {
+		t.Helper()
+		program, err := exec.LookPath("grub-editenv")
+		if err != nil {
+			if program, err = exec.LookPath("grub2-editenv"); err != nil {
+				t.Fatal("grub-editenv is not there: make test installs what the tests need")
+			}
+		}
+		out, err := exec.Command(program, append([]string{path}, args...)...).CombinedOutput()
+		if err != nil {
+			t.Errorf("grub-editenv %q: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	if got := editenv("list"); got != "" {
+		t.Errorf("a new block has %q", got)
+	}
+	editenv("set", "saved_entry=linux-1")
+	if got := editenv("list"); got != "saved_entry=linux-1\n" {
+		t.Errorf("then it has %q", got)
+	}
+	editenv("unset", "saved_entry")
+	if got, err := os.ReadFile(path); err != nil || string(got) != string(environmentBlock()) {
+		t.Errorf("an emptied block is %q, %v", got, err)
 	}
 }

@@ -18,11 +18,12 @@ import (
 )
 
 // Version is the version of this stage's code; see stages.Stage.
-const Version = 1
+const Version = 2
 
 // Options says how the distribution generates one.
 type Options struct {
 	Kernel  string            `json:"kernel"`  // path pattern of kernels, with {version}
+	Source  string            `json:"source"`  // where packages put a kernel that is not at Kernel, with {version}; empty: nowhere else
 	Image   string            `json:"image"`   // path pattern of the result, with {version}
 	Command []string          `json:"command"` // with {version} and {image}
 	Env     map[string]string `json:"env,omitempty"`
@@ -62,6 +63,32 @@ func Kernels(t *tree.Tree, pattern string) ([]string, error) {
 	return versions, nil
 }
 
+// placeKernels copies kernels from where packages have them to where they boot from:
+// what kernel-install(8) does on a running system.
+func placeKernels(t *tree.Tree, o Options) (*tree.Tree, error) {
+	versions, err := Kernels(t, o.Source)
+	if errors.Is(err, ErrNoKernel) {
+		return t, nil // Kernels of o.Kernel says so if there is none at all
+	}
+	if err != nil {
+		return nil, err
+	}
+	edit := t.Edit()
+	for _, version := range versions {
+		at := At(o.Kernel, version)
+		if _, ok := t.Lookup(at); ok {
+			continue
+		}
+		kernel, _ := t.Lookup(At(o.Source, version))
+		kernel.Path, kernel.Link = at, 0
+		if err := edit.MkdirAll(tree.Parent(at), tree.Entry{Mode: 0o755, MTime: kernel.MTime}); err != nil {
+			return nil, err
+		}
+		edit.Put(kernel)
+	}
+	return edit.Tree()
+}
+
 // At returns the path that pattern has for a kernel release, without the leading
 // slash.
 func At(pattern, version string) string {
@@ -74,6 +101,11 @@ func Run(ctx context.Context, run *stages.Run, pool *sandbox.Pool, root rootfs.R
 	t, err := root.Load(st)
 	if err != nil {
 		return rootfs.Root{}, err
+	}
+	if o.Source != "" {
+		if t, err = placeKernels(t, o); err != nil {
+			return rootfs.Root{}, err
+		}
 	}
 	versions, err := Kernels(t, o.Kernel)
 	if err != nil {

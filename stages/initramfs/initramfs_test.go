@@ -79,15 +79,20 @@ func TestRun(t *testing.T) {
 		}
 		return stagetest.Load(t, cache.Store, got.Tree), nil
 	}
+	// A kernel that is not where it boots from is copied there; one that is stays.
+	plain := base
+	base = append(plain[:len(plain):len(plain)], file("usr/lib/modules/3.0/vmlinuz", "third"), file("usr/lib/modules/2.0/vmlinuz", "not this"))
+	options.Source = "/usr/lib/modules/{version}/vmlinuz"
 	after, err := generate(`echo "$* $LEVEL" >"$2"`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "boot/\nboot/initrd.img-1.0 \"-o /boot/initrd.img-1.0 1.0 9\\n\"\nboot/initrd.img-2.0 \"-o /boot/initrd.img-2.0 2.0 9\\n\"\nboot/vmlinuz-1.0 \"\"\nboot/vmlinuz-2.0 \"\"\n"
+	want := "boot/\nboot/initrd.img-1.0 \"-o /boot/initrd.img-1.0 1.0 9\\n\"\nboot/initrd.img-2.0 \"-o /boot/initrd.img-2.0 2.0 9\\n\"\nboot/initrd.img-3.0 \"-o /boot/initrd.img-3.0 3.0 9\\n\"\nboot/vmlinuz-1.0 \"\"\nboot/vmlinuz-2.0 \"\"\nboot/vmlinuz-3.0 \"third\"\n"
 	if got := stagetest.Text(t, cache.Store, after, "boot"); got != want {
 		t.Errorf("\n%s\nwant\n%s", got, want)
 	}
 
+	base = plain
 	for script, want := range map[string]string{
 		"true":            "/usr/bin/generate ended without an error but made no /boot/initrd.img-2.0",
 		`: >"$2"`:         "/usr/bin/generate ended without an error but made no /boot/initrd.img-2.0",
