@@ -27,7 +27,7 @@ func Run(ctx context.Context, run *stages.Run, pool *sandbox.Pool, root rootfs.R
 	if err != nil {
 		return rootfs.Root{}, err
 	}
-	installed, err := packages.Load(ctx, st, pkgs)
+	installed, err := packages.LoadDeb(ctx, st, pkgs)
 	if err != nil {
 		return rootfs.Root{}, err
 	}

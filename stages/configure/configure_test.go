@@ -56,7 +56,7 @@ func configure(t *testing.T, list map[string]map[string]string, o session.Option
 	var r result
 	r.cache = cache
 	root, log, err := stagetest.Run(t, cache, func(ctx context.Context, run *stages.Run) (rootfs.Root, error) {
-		out, err := packages.Run(ctx, run, client, sources)
+		out, err := packages.Run(ctx, run, client, packages.Deb{}, sources)
 		if err != nil {
 			return rootfs.Root{}, err
 		}

@@ -13,11 +13,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/imagefactory/imagefactory/distros/deb"
 	"github.com/imagefactory/imagefactory/fetch"
 	"github.com/imagefactory/imagefactory/stages"
 	"github.com/imagefactory/imagefactory/stages/store"
-	"github.com/imagefactory/imagefactory/stages/tree"
 )
 
 // Version is the version of this stage's code; see stages.Stage.
@@ -32,6 +30,15 @@ type Source struct {
 	Size    int64        `json:"-"`      // of the archive in bytes
 	URLs    []string     `json:"-"`      // where to get it; not part of what it is
 	Auto    bool         `json:"auto,omitempty"`
+	// Keys names the keys that must have signed the archive, for formats whose archives
+	// are signed. Empty: none need have.
+	Keys string `json:"keys,omitempty"`
+}
+
+// A Format reads the archives of one package family.
+type Format interface {
+	// unpack verifies and unpacks the archive at path.
+	unpack(ctx context.Context, st *store.Store, path string, s Source) (t store.Digest, control map[string][]byte, err error)
 }
 
 // Package is an unpacked package.
@@ -68,7 +75,7 @@ type unpacked struct {
 
 // Run fetches and unpacks sources. Packages unpack while others still download, the
 // largest first.
-func Run(ctx context.Context, run *stages.Run, client *fetch.Client, sources []Source) (Output, error) {
+func Run(ctx context.Context, run *stages.Run, client *fetch.Client, format Format, sources []Source) (Output, error) {
 	out := Output{Packages: make([]Package, len(sources))}
 	order := make([]int, len(sources))
 	for i := range order {
@@ -87,6 +94,9 @@ func Run(ctx context.Context, run *stages.Run, client *fetch.Client, sources []S
 		s := sources[i]
 		group.Go(func() error {
 			key := stages.Key("unpack", Version, s.Digest)
+			if s.Keys != "" {
+				key = stages.Key("unpack", Version, []any{s.Digest, s.Keys})
+			}
 			u, _, err := stages.Memo(ctx, run.Cache, key, "unpack "+s.Name, func(ctx context.Context) (unpacked, error) {
 				path, err := client.Get(ctx, fetch.Request{Name: s.Name + " " + s.Version, URLs: s.URLs, Size: s.Size, Digest: s.Digest})
 				if err != nil {
@@ -98,7 +108,7 @@ func Run(ctx context.Context, run *stages.Run, client *fetch.Client, sources []S
 				case <-ctx.Done():
 					return unpacked{}, context.Cause(ctx)
 				}
-				return unpack(ctx, run.Cache.Store, path)
+				return unpack(ctx, run.Cache.Store, format, path, s)
 			})
 			if err != nil {
 				return fmt.Errorf("package %s %s: %w", s.Name, s.Version, err)
@@ -115,38 +125,15 @@ func Run(ctx context.Context, run *stages.Run, client *fetch.Client, sources []S
 }
 
 // unpack unpacks one archive.
-func unpack(ctx context.Context, st *store.Store, path string) (unpacked, error) {
-	u, err := deb.Unpack(ctx, st, path)
+func unpack(ctx context.Context, st *store.Store, format Format, path string, s Source) (unpacked, error) {
+	t, control, err := format.unpack(ctx, st, path, s)
 	if err != nil {
 		return unpacked{}, err
 	}
-	control, err := json.Marshal(u.Control)
+	encoded, err := json.Marshal(control)
 	if err != nil {
 		return unpacked{}, err
 	}
-	digest, err := st.Put(control)
-	return unpacked{Tree: u.Tree, Control: digest}, err
-}
-
-// Load reads the trees and metadata of packages.
-func Load(ctx context.Context, st *store.Store, pkgs []Package) ([]*deb.Installed, error) {
-	installed := make([]*deb.Installed, len(pkgs))
-	for i, p := range pkgs {
-		if err := context.Cause(ctx); err != nil {
-			return nil, err
-		}
-		control, err := p.LoadControl(st)
-		if err != nil {
-			return nil, fmt.Errorf("package %s: %w", p.Name, err)
-		}
-		t, err := tree.Load(st, p.Tree)
-		if err != nil {
-			return nil, fmt.Errorf("package %s: %w", p.Name, err)
-		}
-		installed[i] = &deb.Installed{Control: control, Tree: t, Auto: p.Auto}
-		if err := installed[i].Parse(); err != nil {
-			return nil, fmt.Errorf("package %s: %w", p.Name, err)
-		}
-	}
-	return installed, nil
+	digest, err := st.Put(encoded)
+	return unpacked{Tree: t, Control: digest}, err
 }

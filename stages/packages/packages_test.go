@@ -34,7 +34,7 @@ func run(t *testing.T, cache *stages.Cache, sources ...Source) (Output, string, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return stagetest.Run(t, cache, func(ctx context.Context, r *stages.Run) (Output, error) { return Run(ctx, r, client, sources) })
+	return stagetest.Run(t, cache, func(ctx context.Context, r *stages.Run) (Output, error) { return Run(ctx, r, client, Deb{}, sources) })
 }
 
 func TestRun(t *testing.T) {
@@ -68,7 +68,7 @@ func TestRun(t *testing.T) {
 	if want := []string{"conffiles", "control", "md5sums", "postinst"}; !slices.Equal(names, want) || string(files["control"]) != "Package: a\n"+control {
 		t.Errorf("metadata %q: %q", names, files["control"])
 	}
-	installed, err := Load(t.Context(), cache.Store, out.Packages)
+	installed, err := LoadDeb(t.Context(), cache.Store, out.Packages)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func TestRunErrors(t *testing.T) {
 		if err != nil {
 			return Output{}, err
 		}
-		return Run(ctx, r, client, []Source{good})
+		return Run(ctx, r, client, Deb{}, []Source{good})
 	})
 	if !errors.Is(err, stopped) && !errors.Is(err, context.Canceled) {
 		t.Errorf("stopped: %v", err)

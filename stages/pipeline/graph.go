@@ -190,7 +190,7 @@ func (b *builder) unpack(name string, locked []recipes.LockedPackage, after []st
 		Inputs: []stages.Input{{Name: "packages", Value: sources}},
 		After:  after,
 	}, func(ctx context.Context, run *stages.Run) (packages.Output, error) {
-		return packages.Run(ctx, run, b.env.client, sources)
+		return packages.Run(ctx, run, b.env.client, packages.Deb{}, sources)
 	})
 }
 

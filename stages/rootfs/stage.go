@@ -40,7 +40,7 @@ func Save(st *store.Store, t *tree.Tree) (Root, error) {
 // knows them as unpacked.
 func Run(ctx context.Context, run *stages.Run, pkgs []packages.Package, o Options) (Root, error) {
 	st := run.Cache.Store
-	installed, err := packages.Load(ctx, st, pkgs)
+	installed, err := packages.LoadDeb(ctx, st, pkgs)
 	if err != nil {
 		return Root{}, err
 	}

@@ -33,7 +33,7 @@ func assemble(t *testing.T, cache *stages.Cache, o Options, list map[string]map[
 		})
 	}
 	root, _, err := stagetest.Run(t, cache, func(ctx context.Context, run *stages.Run) (Root, error) {
-		out, err := packages.Run(ctx, run, client, sources)
+		out, err := packages.Run(ctx, run, client, packages.Deb{}, sources)
 		if err != nil {
 			return Root{}, err
 		}
