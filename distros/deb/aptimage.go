@@ -1,16 +1,12 @@
 package deb
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
 
-	"github.com/ProtonMail/go-crypto/openpgp"
-	"github.com/ProtonMail/go-crypto/openpgp/armor"
-
 	"github.com/imagefactory/imagefactory/distros"
+	"github.com/imagefactory/imagefactory/distros/openpgp"
 )
 
 // AptProgram is there where apt is installed.
@@ -64,26 +60,11 @@ func SourcesFiles(name string, repositories []distros.Repository) ([]DatabaseFil
 	return []DatabaseFile{{Path: "/etc/apt/sources.list.d/" + name + ".sources", Content: []byte(b.String()), Mode: 0o644}}, nil
 }
 
-// armoredKey returns the keys in a file as one armored block (RFC 9580, section 6.2),
-// ending with a line end.
+// armoredKey returns the keys in a file as one armored block, ending with a line end.
 func armoredKey(file string) (string, error) {
 	p, err := os.ReadFile(file)
 	if err != nil {
 		return "", err
 	}
-	if _, err := ParseKeyring(p); err != nil {
-		return "", err
-	}
-	packets, err := dearmor(p)
-	if err != nil {
-		return "", err
-	}
-	var b bytes.Buffer
-	w, err := armor.Encode(&b, openpgp.PublicKeyType, nil)
-	if err != nil {
-		return "", err
-	}
-	_, err = w.Write(packets)
-	err = errors.Join(err, w.Close())
-	return b.String() + "\n", err
+	return openpgp.Armor(p)
 }

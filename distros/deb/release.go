@@ -2,23 +2,16 @@ package deb
 
 import (
 	"bytes"
-	"crypto"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/ProtonMail/go-crypto/openpgp"
-	"github.com/ProtonMail/go-crypto/openpgp/armor"
-	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
-	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
-	"github.com/ProtonMail/go-crypto/openpgp/packet"
-
+	"github.com/imagefactory/imagefactory/distros/openpgp"
 	"github.com/imagefactory/imagefactory/stages/store"
 )
 
@@ -119,7 +112,7 @@ func VerifyRelease(inRelease []byte, keyring Keyring, o ReleaseOptions) (*Releas
 	if len(keyring) == 0 {
 		return nil, fmt.Errorf("%s cannot be verified: the keyring is empty", o.Name)
 	}
-	text, signatures, err := splitClearSigned(inRelease)
+	text, signatures, err := openpgp.SplitClearSigned(inRelease)
 	if err != nil {
 		return nil, &NotSignedError{Name: o.Name, Reason: err.Error()}
 	}
@@ -140,9 +133,9 @@ func VerifyRelease(inRelease []byte, keyring Keyring, o ReleaseOptions) (*Releas
 // off. Of the options only Name, Now and AllowExpired count.
 func ReadUnsignedRelease(p []byte, o ReleaseOptions) (*Release, error) {
 	text := p
-	if bytes.HasPrefix(p, []byte(clearSignStart)) {
+	if openpgp.IsClearSigned(p) {
 		var err error
-		if text, _, err = splitClearSigned(p); err != nil {
+		if text, _, err = openpgp.SplitClearSigned(p); err != nil {
 			return nil, &NotSignedError{Name: o.Name, Reason: err.Error()}
 		}
 	}
@@ -162,182 +155,34 @@ func readRelease(text []byte, o ReleaseOptions) (*Release, error) {
 	return r, nil
 }
 
-const clearSignStart = "-----BEGIN PGP SIGNED MESSAGE-----"
-
-// splitClearSigned returns the signed bytes of a clear-signed document and its
-// binary signatures (RFC 9580, section 7).
-func splitClearSigned(p []byte) (text, signatures []byte, err error) {
-	// The decoder skips what comes before. apt refuses it, and so do we: two
-	// readers must not find different messages in one file.
-	if !bytes.HasPrefix(p, []byte(clearSignStart)) {
-		return nil, nil, fmt.Errorf("it does not begin with %q", clearSignStart)
-	}
-	block, rest := clearsign.Decode(p)
-	if block == nil {
-		return nil, nil, errors.New("the clear-signed message is malformed or incomplete")
-	}
-	if len(bytes.TrimSpace(rest)) > 0 {
-		return nil, nil, errors.New("there is text after the signature")
-	}
-	signatures, err = io.ReadAll(block.ArmoredSignature.Body)
-	if err != nil {
-		return nil, nil, fmt.Errorf("the armor of the signature is damaged: %w", err)
-	}
-	return block.Bytes, signatures, nil
-}
-
 // verifySignatures returns the fingerprints of the keys that validly signed text.
 func verifySignatures(text, signatures []byte, keyring Keyring, o ReleaseOptions) ([]string, error) {
-	failure := &SignatureError{Name: o.Name, UnknownKeys: true}
-	var signers []string
-	packets := packet.NewOpaqueReader(bytes.NewReader(signatures))
-	for {
-		p, err := packets.Next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			failure.Reasons = append(failure.Reasons, "a signature packet is cut short")
-			break
-		}
-		fingerprint, known, err := verifySignature(text, p, keyring, o.Now)
-		if err != nil {
-			failure.UnknownKeys = failure.UnknownKeys && !known
-			failure.Reasons = append(failure.Reasons, err.Error())
-			continue
-		}
-		signers = append(signers, fingerprint)
+	parsed, err := openpgp.ParseSignatures(signatures)
+	if err != nil {
+		return nil, &SignatureError{Name: o.Name, Reasons: []string{err.Error()}, UnknownKeys: true}
+	}
+	signers, failures, err := keyring.VerifyAll(bytes.NewReader(text), parsed, openpgp.Options{Now: o.Now})
+	if err != nil {
+		return nil, err
 	}
 	if len(signers) > 0 {
 		return signers, nil
 	}
-	if len(failure.Reasons) == 0 {
-		failure.Reasons = []string{"it holds no signature"}
+	failure := &SignatureError{Name: o.Name, UnknownKeys: (&openpgp.NoSignatureError{Failures: failures}).UnknownKeys()}
+	for _, f := range failures {
+		failure.Reasons = append(failure.Reasons, f.Error())
 	}
 	return nil, failure
-}
-
-// verifySignature checks one signature packet. known says that the keyring has
-// the key that claims to have made it.
-func verifySignature(text []byte, p *packet.OpaquePacket, keyring Keyring, now time.Time) (fingerprint string, known bool, err error) {
-	parsed, err := p.Parse()
-	if err != nil {
-		return "", false, fmt.Errorf("one is of a kind that is not understood (%w)", err)
-	}
-	sig, ok := parsed.(*packet.Signature)
-	if !ok || sig.IssuerKeyId == nil {
-		return "", false, errors.New("one names no key")
-	}
-	id := *sig.IssuerKeyId
-	keys := openpgp.EntityList(keyring).KeysById(id)
-	if len(keys) == 0 {
-		return "", false, fmt.Errorf("the key %016X is not in the keyring", id)
-	}
-	if reason := weakness(sig, keys); reason != "" {
-		return "", true, fmt.Errorf("the signature of %016X %s", id, reason)
-	}
-	var raw bytes.Buffer
-	if err := p.Serialize(&raw); err != nil {
-		return "", true, err
-	}
-	config := &packet.Config{Time: func() time.Time { return now }}
-	_, signer, err := openpgp.VerifyDetachedSignature(openpgp.EntityList(keyring), bytes.NewReader(text), &raw, config)
-	if err != nil {
-		return "", true, fmt.Errorf("the signature of %016X %s", id, describeSignatureError(err, sig, now))
-	}
-	return fmt.Sprintf("%X", signer.PrimaryKey.Fingerprint), true, nil
 }
 
 // independent is the architecture of packages that run on every other one.
 const independent = "all"
 
-const minKeyBits = 2048 // of RSA and DSA keys
-
-// weakness says why a signature would prove nothing even if it verified.
-func weakness(sig *packet.Signature, keys []openpgp.Key) string {
-	switch sig.Hash {
-	case crypto.SHA256, crypto.SHA384, crypto.SHA512, crypto.SHA3_256, crypto.SHA3_512:
-	default:
-		return fmt.Sprintf("uses the digest %v, which no longer protects", sig.Hash)
-	}
-	for _, k := range keys {
-		switch k.PublicKey.PubKeyAlgo {
-		case packet.PubKeyAlgoRSA, packet.PubKeyAlgoRSASignOnly, packet.PubKeyAlgoDSA:
-			if bits, err := k.PublicKey.BitLength(); err != nil || bits < minKeyBits {
-				return fmt.Sprintf("is by a key of %d bits, which is too short", bits)
-			}
-		}
-	}
-	return ""
-}
-
-// describeSignatureError completes "the signature of KEY …".
-func describeSignatureError(err error, sig *packet.Signature, now time.Time) string {
-	switch {
-	case errors.Is(err, pgperrors.ErrSignatureExpired) && sig.CreationTime.After(now):
-		return fmt.Sprintf("was made in the future, on %s: check this machine's clock", sig.CreationTime.UTC().Format(time.RFC1123))
-	case errors.Is(err, pgperrors.ErrSignatureExpired):
-		return "has expired"
-	case errors.Is(err, pgperrors.ErrKeyExpired):
-		return "is by a key that has expired"
-	case errors.Is(err, pgperrors.ErrKeyRevoked):
-		return "is by a key that has been revoked"
-	case errors.Is(err, pgperrors.ErrUnknownIssuer):
-		return "is by a key that may not sign"
-	}
-	return fmt.Sprintf("does not match the text (%v)", err)
-}
-
 // A Keyring is the public keys somebody trusts for a repository.
-type Keyring openpgp.EntityList
+type Keyring = openpgp.Keyring
 
-// ParseKeyring reads OpenPGP public keys: binary ones as in .gpg files or any
-// number of armored blocks as in .asc files. Keys of kinds that are not
-// understood are left out; it is an error if none is left.
-func ParseKeyring(p []byte) (Keyring, error) {
-	const kbxMagic = "KBXf" // at byte 8
-	if len(p) >= 12 && string(p[8:12]) == kbxMagic {
-		return nil, errors.New("it is a GnuPG keybox: export its keys with `gpg --export`")
-	}
-	packets, err := dearmor(p)
-	if err != nil {
-		return nil, err
-	}
-	keys, err := openpgp.ReadKeyRing(bytes.NewReader(packets))
-	return checkKeyring(keys, err)
-}
-
-// dearmor returns the OpenPGP packets in p, which are binary or in any number of
-// armored blocks.
-func dearmor(p []byte) ([]byte, error) {
-	if !bytes.Contains(p, []byte("-----BEGIN PGP")) {
-		return p, nil
-	}
-	const start = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
-	var packets []byte
-	for _, text := range strings.Split(string(p), start)[1:] {
-		block, err := armor.Decode(strings.NewReader(start + text))
-		if err != nil {
-			return nil, fmt.Errorf("its armor is damaged: %w", err)
-		}
-		body, err := io.ReadAll(block.Body)
-		if err != nil {
-			return nil, fmt.Errorf("its armor is damaged: %w", err)
-		}
-		packets = append(packets, body...)
-	}
-	return packets, nil
-}
-
-func checkKeyring(keys openpgp.EntityList, err error) (Keyring, error) {
-	if err != nil {
-		return nil, fmt.Errorf("it does not hold OpenPGP public keys: %w", err)
-	}
-	if len(keys) == 0 {
-		return nil, errors.New("it holds no OpenPGP public key")
-	}
-	return Keyring(keys), nil
-}
+// ParseKeyring reads OpenPGP public keys, see [openpgp.ParseKeyring].
+func ParseKeyring(p []byte) (Keyring, error) { return openpgp.ParseKeyring(p) }
 
 // parseRelease reads the fields of a Release file.
 func parseRelease(text []byte) (*Release, error) {

@@ -198,7 +198,7 @@ func TestLoadIndexesFailsClosed(t *testing.T) {
 		want string
 	}{
 		"expired":    {expired, "InRelease expired on Fri, 20 Nov 2026 00:12:41 UTC"},
-		"tampered":   {tampered, "does not match the text"},
+		"tampered":   {tampered, "does not match what it signs"},
 		"malformed":  {malformed, "Packages: line 1: "},
 		"incomplete": {incomplete, "cannot download sample/main/binary-amd64/Packages.gz: "},
 	} {
