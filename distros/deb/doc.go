@@ -28,7 +28,7 @@
 // clause of a propositional formula in which a variable is a package, and a
 // solver with conflict-driven clause learning makes sure that a solution is
 // found if there is one. apt's preferences only determine in which order it
-// decides. See type sat for what is special about it.
+// decides. See package sat for that solver.
 //
 // Relations of a package become clauses when the package is first considered
 // to be part of the set. Of the 64,000 packages of Debian a solution looks at a

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/agext/levenshtein"
+	"github.com/imagefactory/imagefactory/distros/sat"
 )
 
 // An UnsatisfiableError says why no set of packages is what was asked for.
@@ -135,7 +136,7 @@ func list(items []string, conjunction string, limit int) string {
 // as possible, in the order in which one leads to the next, beginning with
 // what was asked for.
 func (s *search) explain(facts []*fact) []string {
-	facts = minimize(facts)
+	facts = sat.Minimize(facts, (*fact).clause)
 	e := explanation{search: s, about: make(map[int][]*fact), asked: make(map[int]string), told: make(map[int]bool)}
 	for _, f := range facts {
 		if f.kind == factAsked {
@@ -153,20 +154,6 @@ func (s *search) explain(facts []*fact) []string {
 		}
 	}
 	return e.sentences
-}
-
-// minimize leaves out facts as long as the rest is still contradictory.
-func minimize(facts []*fact) []*fact {
-	for i := 0; i < len(facts); {
-		rest := contradiction(slices.Delete(slices.Clone(facts), i, i+1))
-		if rest == nil {
-			i++ // cannot be left out
-			continue
-		}
-		// Everything before i is necessary, so it is part of the rest.
-		facts = slices.DeleteFunc(slices.Clone(facts), func(f *fact) bool { return !slices.Contains(rest, f) })
-	}
-	return facts
 }
 
 // An explanation is the sentences about a contradiction, as far as they are

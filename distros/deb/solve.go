@@ -50,7 +50,7 @@ func (u *Universe) Solve(r Request) ([]*Package, error) {
 		return nil, err
 	}
 	if conflict != nil {
-		return nil, &UnsatisfiableError{Reasons: s.explain(s.sat.core(conflict))}
+		return nil, &UnsatisfiableError{Reasons: s.explain(s.sat.Core(conflict))}
 	}
 	var set []*Package
 	for v, chosen := range s.chosen {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/imagefactory/imagefactory/distros/sat"
 )
 
 // TestSolveAgainstBruteForce compares the solver with trying all sets, on
@@ -200,12 +202,12 @@ func checkMinimal(t *testing.T, u *Universe, r Request) {
 	if err != nil || conflict == nil {
 		t.Fatalf("no conflict the second time: %v", err)
 	}
-	facts := minimize(s.sat.core(conflict))
-	if contradiction(facts) == nil {
+	facts := sat.Minimize(s.sat.Core(conflict), (*fact).clause)
+	if sat.Contradiction(facts, (*fact).clause) == nil {
 		t.Fatalf("the explanation %q is no contradiction", s.explain(facts))
 	}
 	for i := range facts {
-		if contradiction(slices.Delete(slices.Clone(facts), i, i+1)) != nil {
+		if sat.Contradiction(slices.Delete(slices.Clone(facts), i, i+1), (*fact).clause) != nil {
 			t.Fatalf("fact %d of the explanation %q can be left out", i, s.explain(facts))
 		}
 	}

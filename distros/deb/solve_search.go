@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/imagefactory/imagefactory/distros/sat"
 )
 
 // A search looks for a set of packages. Variable v of the formula says that
@@ -13,7 +15,7 @@ import (
 type search struct {
 	universe   *Universe
 	recommends bool
-	sat        sat
+	sat        sat.Solver[*fact]
 	packages   []*Package
 	variables  map[*Package]int
 	candidates map[candidateKey]*Package // the only version considered, where it is known
@@ -55,20 +57,20 @@ const (
 	factArchitectures                 // nor can it here: the two differ in architecture only
 )
 
-func (f *fact) clause() *clause {
-	c := &clause{fact: f}
+func (f *fact) clause() *sat.Clause[*fact] {
+	c := &sat.Clause[*fact]{Fact: f}
 	switch f.kind {
 	case factAsked:
-		c.literals = []literal{isTrue(f.subject)}
+		c.Literals = []sat.Literal{sat.True(f.subject)}
 	case factExcluded:
-		c.literals = []literal{isFalse(f.subject)}
+		c.Literals = []sat.Literal{sat.False(f.subject)}
 	case factNeeds:
-		c.literals = append(c.literals, isFalse(f.subject))
+		c.Literals = append(c.Literals, sat.False(f.subject))
 		for _, t := range f.targets {
-			c.literals = append(c.literals, isTrue(t))
+			c.Literals = append(c.Literals, sat.True(t))
 		}
 	default:
-		c.literals = []literal{isFalse(f.subject), isFalse(f.other)}
+		c.Literals = []sat.Literal{sat.False(f.subject), sat.False(f.other)}
 	}
 	return c
 }
@@ -80,7 +82,7 @@ func newSearch(u *Universe, recommends bool) *search {
 		variables:  make(map[*Package]int),
 		candidates: make(map[candidateKey]*Package),
 	}
-	s.sat.expand = s.expand
+	s.sat.Expand = s.expand
 	return s
 }
 
@@ -88,7 +90,7 @@ func newSearch(u *Universe, recommends bool) *search {
 func (s *search) variable(p *Package) int {
 	v, ok := s.variables[p]
 	if !ok {
-		v = s.sat.newVariable()
+		v = s.sat.NewVariable()
 		s.variables[p] = v
 		s.packages = append(s.packages, p)
 		s.needs = append(s.needs, nil)
@@ -110,9 +112,9 @@ func (s *search) candidate(name, arch string) *Package {
 }
 
 // run chooses a set. It returns a clause that cannot hold if there is none.
-func (s *search) run() (*clause, error) {
+func (s *search) run() (*sat.Clause[*fact], error) {
 	for _, f := range s.given {
-		if conflict := s.sat.add(f.clause()); conflict != nil {
+		if conflict := s.sat.Add(f.clause()); conflict != nil {
 			return conflict, s.err
 		}
 	}
@@ -121,18 +123,19 @@ func (s *search) run() (*clause, error) {
 		if s.err != nil || conflict == nil {
 			return nil, s.err
 		}
-		if len(s.sat.decisions) == 0 {
+		if s.sat.Level() == 0 {
 			return conflict, nil
 		}
-		s.sat.learn(conflict)
+		s.sat.Learn(conflict)
+		s.sat.Restart() // attempt keeps its state in plain recursion
 	}
 }
 
 // attempt follows all dependencies from the roots. Whatever is not decided
 // yet is decided as apt would. It returns the clause that this contradicts,
 // or nil.
-func (s *search) attempt() *clause {
-	if conflict := s.sat.propagate(); conflict != nil {
+func (s *search) attempt() *sat.Clause[*fact] {
+	if conflict := s.sat.Propagate(); conflict != nil {
 		return conflict
 	}
 	clear(s.chosen)
@@ -151,18 +154,18 @@ func (s *search) attempt() *clause {
 // not yet chosen does not count as satisfying anything: it is needed by
 // something that apt has not come to at this point, and the choice must be
 // the same as apt's.
-func (s *search) follow(v int) *clause {
+func (s *search) follow(v int) *sat.Clause[*fact] {
 	for _, need := range s.needs[v] {
 		if slices.ContainsFunc(need.targets, func(t int) bool { return s.chosen[t] }) {
 			continue
 		}
 		for _, t := range need.targets {
-			value := s.sat.value(isTrue(t))
+			value := s.sat.Value(sat.True(t))
 			if value < 0 {
 				continue
 			}
 			if value == 0 {
-				if conflict := s.sat.decide(isTrue(t)); conflict != nil {
+				if conflict := s.sat.Decide(sat.True(t)); conflict != nil {
 					return conflict
 				}
 			}
@@ -178,9 +181,9 @@ func (s *search) follow(v int) *clause {
 
 // expand reads the relations of a package that has become true and returns
 // them as clauses.
-func (s *search) expand(v int) []*clause {
+func (s *search) expand(v int) []*sat.Clause[*fact] {
 	p := s.packages[v]
-	var clauses []*clause
+	var clauses []*sat.Clause[*fact]
 	for _, field := range []struct {
 		name, value string
 	}{{"Pre-Depends", p.PreDepends}, {"Depends", p.Depends}, {"Recommends", p.Recommends}} {
