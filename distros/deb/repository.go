@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/imagefactory/imagefactory/distros/compress"
 	"github.com/imagefactory/imagefactory/fetch"
 	"github.com/imagefactory/imagefactory/stages/store"
 )
@@ -221,7 +222,7 @@ func (r *RepositoryIndexes) load(ctx context.Context, client *fetch.Client, conf
 		return nil, fail(err)
 	}
 	defer f.Close()
-	plain, release, err := decompress(path.Ext(file.Path), f)
+	plain, release, err := compress.NewReader(path.Ext(file.Path), f)
 	if err != nil {
 		return nil, fail(err)
 	}

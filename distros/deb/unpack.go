@@ -9,9 +9,23 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/imagefactory/imagefactory/distros/compress"
 	"github.com/imagefactory/imagefactory/stages/store"
 	"github.com/imagefactory/imagefactory/stages/tree"
+	"github.com/imagefactory/imagefactory/stages/tree/tarball"
 )
+
+// limits bound what one package may take. They are far above any package of a
+// distribution (the largest have 10^5 entries and some GiB).
+type limits struct {
+	tarball.Limits
+	streamBytes int64 // of data.tar, decompressed
+}
+
+var defaultLimits = limits{
+	Limits:      tarball.Limits{ContentBytes: 32 << 30, Entries: 1 << 19, MetadataBytes: 128 << 20, Devices: 1024},
+	streamBytes: 32 << 30,
+}
 
 // Unpacked is a package whose files are in the store. It can be encoded as
 // JSON, and so be cached under the package's digest.
@@ -52,14 +66,14 @@ type Unpacked struct {
 // Unpack uses one processor; callers unpack several packages at a time, the
 // largest first.
 func Unpack(ctx context.Context, st *store.Store, path string) (*Unpacked, error) {
-	u, err := unpack(ctx, st, path, defaultTarLimits)
+	u, err := unpack(ctx, st, path, defaultLimits)
 	if err != nil {
 		return nil, fmt.Errorf("package %s: %w", filepath.Base(path), err)
 	}
 	return u, nil
 }
 
-func unpack(ctx context.Context, st *store.Store, path string, limits tarLimits) (*Unpacked, error) {
+func unpack(ctx context.Context, st *store.Store, path string, limits limits) (*Unpacked, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -93,19 +107,19 @@ func unpack(ctx context.Context, st *store.Store, path string, limits tarLimits)
 	}
 	defer batch.Abort()
 	_, hasSums := u.Control[md5sumsFile]
-	im := newTarImporter(batch, limits, !hasSums)
-	if err := readMember(ctx, f, deb.data, limits.streamBytes, im.read); err != nil {
+	im := tarball.NewImporter(batch, limits.Limits, !hasSums)
+	if err := readMember(ctx, f, deb.data, limits.streamBytes, im.Read); err != nil {
 		return nil, err
 	}
-	t, err := im.tree()
+	t, err := im.Tree()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", deb.data.name, err)
 	}
 	if !hasSums {
-		u.Control[md5sumsFile] = im.md5sums()
+		u.Control[md5sumsFile] = im.MD5Sums()
 		u.ControlModes[md5sumsFile] = 0o644
 	}
-	u.InstalledBytes = im.contentBytes
+	u.InstalledBytes = im.ContentBytes()
 	for _, e := range t.Entries() {
 		if e.Type != tree.Directory {
 			u.Files++
@@ -127,7 +141,7 @@ func unpack(ctx context.Context, st *store.Store, path string, limits tarLimits)
 func readMember(ctx context.Context, r io.ReaderAt, m arMember, limit int64, read func(io.Reader) error) error {
 	wrap := func(err error) error { return fmt.Errorf("%s: %w", m.name, err) }
 	_, suffix, _ := strings.Cut(m.name, ".tar")
-	plain, release, err := decompress(suffix, io.NewSectionReader(r, m.offset, m.size))
+	plain, release, err := compress.NewReader(suffix, io.NewSectionReader(r, m.offset, m.size))
 	if err != nil {
 		return wrap(err)
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/stages/store"
 	"github.com/imagefactory/imagefactory/stages/tree"
+	"github.com/imagefactory/imagefactory/stages/tree/tarball"
 )
 
 // A tarItem is one entry of an archive under test.
@@ -446,7 +447,7 @@ func TestUnpackHostile(t *testing.T) {
 	whole := debFile(t, good)
 
 	// Small limits, so that the test does not need what the real ones allow.
-	limits := tarLimits{streamBytes: 1 << 20, entries: 50, metadataBytes: 100_000, devices: 5}
+	limits := limits{tarball.Limits{ContentBytes: 1 << 20, Entries: 50, MetadataBytes: 100_000, Devices: 5}, 1 << 20}
 
 	for name, test := range map[string]struct {
 		deb  []byte
@@ -624,18 +625,18 @@ func FuzzUnpack(f *testing.F) {
 		"SCHILY.xattr.user.x": "1", "SCHILY.acl.access": "u::rwx,u:1:r-x,g::r-x,m::r-x,o::r--"}}, ""}))
 	f.Add(archive(f, file("./"+strings.Repeat("long/", 50)+"name", "x")))
 	st, _ := newStore(f)
-	limits := tarLimits{streamBytes: 1 << 20, entries: 100, metadataBytes: 1 << 20, devices: 5}
+	limits := tarball.Limits{ContentBytes: 1 << 20, Entries: 100, MetadataBytes: 1 << 20, Devices: 5}
 	f.Fuzz(func(t *testing.T, p []byte) {
 		batch, err := st.NewBatch()
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer batch.Abort()
-		im := newTarImporter(batch, limits, true)
-		if im.read(&memberReader{ctx: t.Context(), r: bytes.NewReader(p), left: 1 << 20, limit: 1 << 20}) != nil {
+		im := tarball.NewImporter(batch, limits, true)
+		if im.Read(&memberReader{ctx: t.Context(), r: bytes.NewReader(p), left: 1 << 20, limit: 1 << 20}) != nil {
 			return
 		}
-		tr, err := im.tree()
+		tr, err := im.Tree()
 		if err != nil {
 			return
 		}

@@ -1,4 +1,4 @@
-package deb
+package compress
 
 import (
 	"bytes"
@@ -22,7 +22,9 @@ var compressors = map[string]struct {
 func compressWith(t testing.TB, suffix string, p []byte, more ...string) []byte {
 	t.Helper()
 	c := compressors[suffix]
-	tool(t, c.program, c.pkg)
+	if _, err := exec.LookPath(c.program); err != nil {
+		t.Fatalf("this test needs %s: install the package %s", c.program, c.pkg)
+	}
 	cmd := exec.Command(c.program, append(c.args, more...)...)
 	cmd.Stdin = bytes.NewReader(p)
 	out, err := cmd.Output()
@@ -33,7 +35,7 @@ func compressWith(t testing.TB, suffix string, p []byte, more ...string) []byte 
 }
 
 func decompressAll(suffix string, p []byte) ([]byte, error) {
-	r, release, err := decompress(suffix, bytes.NewReader(p))
+	r, release, err := NewReader(suffix, bytes.NewReader(p))
 	if err != nil {
 		return nil, err
 	}
@@ -42,9 +44,15 @@ func decompressAll(suffix string, p []byte) ([]byte, error) {
 }
 
 func TestDecompress(t *testing.T) {
+	if got := Detect([]byte("text")); got != "" {
+		t.Errorf("text is taken for %s", got)
+	}
 	text := bytes.Repeat([]byte("Some text that is worth compressing.\n"), 50_000)
 	for suffix := range compressors {
 		one := compressWith(t, suffix, text)
+		if got := Detect(one[:MagicBytes]); got != suffix {
+			t.Errorf("%s is taken for %q", suffix, got)
+		}
 		for name, test := range map[string]struct{ in, want []byte }{
 			"one":        {one, text},
 			"two frames": {append(bytes.Clone(one), one...), append(bytes.Clone(text), text...)},

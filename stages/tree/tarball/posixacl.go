@@ -1,4 +1,4 @@
-package deb
+package tarball
 
 import (
 	"cmp"

@@ -1,7 +1,14 @@
-package deb
+// Package compress reads the compressed streams that package archives, repository
+// indexes and root file systems come in: gzip, xz, zstd and bzip2.
+//
+// The streams are strangers': one that asks for more memory than the archives of any
+// distribution is refused. Checksums are verified as far as a stream is read, the last
+// of them at its end.
+package compress
 
 import (
 	"bufio"
+	"bytes"
 	"compress/bzip2"
 	"errors"
 	"fmt"
@@ -26,10 +33,10 @@ var (
 	zstdDecoders sync.Pool // of *zstd.Decoder
 )
 
-// decompress returns a reader of what r holds, by the suffix of its file name:
+// NewReader returns a reader of what r holds, by the suffix of its file name:
 // none, .gz, .xz, .zst or .bz2. The caller calls release once it has stopped
 // reading.
-func decompress(suffix string, r io.Reader) (plain io.Reader, release func(), err error) {
+func NewReader(suffix string, r io.Reader) (plain io.Reader, release func(), err error) {
 	switch suffix {
 	case "":
 		return r, func() {}, nil
@@ -67,6 +74,28 @@ func decompressXz(r io.Reader) (io.Reader, func(), error) {
 		return nil, nil, err
 	}
 	return z, release, nil
+}
+
+// magics are the bytes that compressed streams begin with.
+var magics = []struct{ suffix, magic string }{
+	{".gz", "\x1f\x8b"},
+	{".xz", "\xfd7zXZ\x00"},
+	{".zst", "\x28\xb5\x2f\xfd"},
+	{".bz2", "BZh"},
+}
+
+// MagicBytes is how much of a stream Detect needs to see.
+const MagicBytes = 6
+
+// Detect returns the suffix for NewReader of a stream that begins with p, by its
+// content. It is empty for what is not compressed in a way that this package knows.
+func Detect(p []byte) string {
+	for _, m := range magics {
+		if bytes.HasPrefix(p, []byte(m.magic)) {
+			return m.suffix
+		}
+	}
+	return ""
 }
 
 // eof is an empty reader.
