@@ -1,12 +1,10 @@
 package deb
 
 import (
-	"bufio"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"strings"
@@ -227,25 +225,7 @@ func (r *RepositoryIndexes) load(ctx context.Context, client *fetch.Client, conf
 		return nil, fail(err)
 	}
 	defer release()
-	ahead, stop := readAhead(&memberReader{ctx: ctx, r: plain, left: maxIndexBytes, limit: maxIndexBytes})
+	ahead, stop := compress.ReadAhead(&memberReader{ctx: ctx, r: plain, left: maxIndexBytes, limit: maxIndexBytes})
 	defer stop()
 	return ParseIndex(ahead, config.Name) // its errors name the repository
-}
-
-// readAhead reads r in a goroutine, so that decompressing and parsing, which take
-// about as long, go on at the same time. After stop r is not read any more.
-func readAhead(r io.Reader) (ahead io.Reader, stop func()) {
-	const chunk = 512 << 10
-	out, in := io.Pipe()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_, err := io.CopyBuffer(in, r, make([]byte, chunk))
-		in.CloseWithError(err) // nil: the end
-	}()
-	stop = func() {
-		out.Close()
-		<-done
-	}
-	return bufio.NewReaderSize(out, chunk), stop
 }
