@@ -152,4 +152,7 @@ distro "deb" {
   host_packages = [
     "systemd", "systemd-sysv", "udev", "dbus", "libpam-systemd", "openssh-server", "iproute2", "kmod", "e2fsprogs", "ca-certificates", "tzdata",
   ]
+  host_services = ["systemd-networkd"]
+  host_group    = "sudo"
+  host_size     = "2GiB"
 }

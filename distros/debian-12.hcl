@@ -106,7 +106,20 @@ distro "debian-12" {
     vendor = "/EFI/debian"
   }
 
-  verified = "Package names, file names and GRUB's built-in prefix were read from the x86_64 packages of 12.15 in November 2026, and examples/debian-12.hcl was built."
+  verified = {
+    repositories = "A mirror of these suites was used in November 2026."
+    keys         = "The Release files of November 2026 verify with this keyring."
+    packages     = "Read from the x86_64 packages of 12.15."
+    kernel       = "Read from the x86_64 packages of 12.15."
+    initramfs    = "Images for x86_64 were booted with it."
+    grub         = "Read from the x86_64 packages of 12.15; images for both kinds of firmware were booted."
+    efi          = "Read from the x86_64 packages of 12.15, GRUB's built-in prefix too; booted with Secure Boot."
+    filesystems  = "GRUB and the kernel of booted x86_64 images read them."
+    selinux      = "The packages of a minimal host bring no policy."
+    database     = "dpkg of booted images finds nothing to complain of."
+    boot         = "examples/debian-12.hcl was built and booted under BIOS, UEFI and Secure Boot, x86_64."
+  }
+
   unverified = [
     "aarch64 was never built; its names follow the x86_64 ones.",
     "The fallback URLs were not reachable where this was written; the mirror came from the host's apt configuration.",

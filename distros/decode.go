@@ -1,14 +1,11 @@
 package distros
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
+	"maps"
 	"path"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,7 +17,7 @@ import (
 )
 
 // Families lists the package families this version can install.
-var Families = []string{"deb"}
+var Families = []string{FamilyDeb, FamilyRPM}
 
 // Decoder turns distro blocks into values. Files is the file system keys are read from, rooted at "/".
 type Decoder struct {
@@ -61,23 +58,29 @@ func (d Decoder) distro(name string, b *decode.Body) Distro {
 	b.String("inherits", "")
 	b.Bool("abstract", false)
 	v := Distro{
-		Name:       name,
-		Title:      b.String("title", name),
-		Family:     d.oneOf(b, "family", Families),
-		Version:    b.String("version", ""),
-		Codename:   b.String("codename", ""),
-		Locale:     b.String("locale", "C.UTF-8"),
-		Timezone:   b.String("timezone", "Etc/UTC"),
-		Host:       b.Strings("host_packages"),
-		Verified:   b.String("verified", ""),
-		Unverified: b.Strings("unverified"),
+		Name:     name,
+		Title:    b.String("title", name),
+		Family:   d.oneOf(b, "family", Families),
+		Version:  b.String("version", ""),
+		Codename: b.String("codename", ""),
+		Locale:   b.String("locale", "C.UTF-8"),
+		Timezone: b.String("timezone", "Etc/UTC"),
+		Host: Host{
+			Packages: b.Strings("host_packages"), Services: b.Strings("host_services"), Group: b.String("host_group", ""), Size: b.String("host_size", "2GiB"),
+		},
 	}
 	b.Require("family", `family = "deb"`)
+	d.verified(b, &v)
 	for _, blk := range b.Labelled("repository", "name", true) {
-		v.Repositories = append(v.Repositories, d.Repository(Repository{Name: blk.Label(), GPGCheck: true}, blk))
+		s := d.repository(blk, v.Family)
+		v.Repositories = append(v.Repositories, s.read(NewRepository(v.Family, blk.Label())))
 	}
 	if len(v.Repositories) == 0 {
-		b.Errorf(b.Header(), "Missing repository", `Distro %q has no repository. Write: repository "main" { url = …, suites = […], components = […] }`, name)
+		form := "url = …, suites = […], components = […]"
+		if v.Family == FamilyRPM {
+			form = "url = …, gpg_key = …"
+		}
+		b.Errorf(b.Header(), "Missing repository", `Distro %q has no repository. Write: repository "main" { %s }`, name, form)
 	}
 	for _, blk := range b.Labelled("architecture", "name", true) {
 		v.Architectures = append(v.Architectures, d.architecture(blk))
@@ -95,7 +98,8 @@ func (d Decoder) distro(name string, b *decode.Body) Distro {
 		return decode.New(fmt.Sprintf("the %q block", kind), d.Diags, blk.Parts...)
 	}
 	if s := single("base"); s != nil {
-		v.Base = Base{Essential: s.Bool("essential", true), Priorities: s.Strings("priorities"), Packages: s.Strings("packages")}
+		d.only(s, v.Family, FamilyDeb, "essential", "priorities")
+		v.Base = Base{Essential: s.Bool("essential", v.Family == FamilyDeb), Priorities: s.Strings("priorities"), Packages: s.Strings("packages")}
 		s.Close()
 	}
 	if s := single("scripts"); s != nil {
@@ -104,6 +108,9 @@ func (d Decoder) distro(name string, b *decode.Body) Distro {
 	}
 	if s := single("kernel"); s != nil {
 		v.Kernel.Image = d.pattern(s, "image")
+		if s.Has("source") {
+			v.Kernel.Source = d.pattern(s, "source")
+		}
 		s.Close()
 	}
 	if s := single("initramfs"); s != nil {
@@ -112,15 +119,29 @@ func (d Decoder) distro(name string, b *decode.Body) Distro {
 		s.Close()
 	}
 	if s := single("grub"); s != nil {
-		v.Grub = Grub{Mkimage: d.absolute(s, "mkimage"), Dir: d.absolute(s, "dir"), Vendor: d.absolute(s, "vendor")}
+		v.Grub = Grub{Mkimage: d.absolute(s, "mkimage"), Dir: d.absolute(s, "dir"), Vendor: d.absolute(s, "vendor"), BLS: s.Bool("bls", false)}
 		s.Close()
 	}
 	if s := single("ext4"); s != nil {
 		v.Ext4.Features = s.Strings("features")
 		s.Close()
 	}
+	v.SELinux.Mode = SELinuxDisabled
+	if blk := b.Single("selinux"); blk != nil { // optional: a distribution without it
+		s := decode.New(`the "selinux" block`, d.Diags, blk.Parts...)
+		s.Require("mode", `mode = "enforcing"`)
+		v.SELinux = SELinux{Mode: d.oneOf(s, "mode", SELinuxModes), Packages: s.Strings("packages")}
+		s.Close()
+	}
+	if v.Family == FamilyRPM {
+		if s := single("rpm"); s != nil {
+			v.RPM = d.rpm(s)
+		}
+	} else if blk := b.Single("rpm"); blk != nil {
+		b.Errorf(blk.Range, "Block of another family", "An rpm block describes the package database of RPM distributions; the family of this one is %q. Remove the block.", v.Family)
+	}
 	if len(missing) > 0 {
-		b.Errorf(b.Header(), "Incomplete distro", "Distro %q lacks the block(s) %s. Write them, or inherit them with: inherits = %q", name, decode.List(missing), Names()[0])
+		b.Errorf(b.Header(), "Incomplete distro", "Distro %q lacks the block(s) %s. Write them, or inherit them with: inherits = %q", name, decode.List(missing), v.Family)
 	}
 	if blk := b.Single("grow"); blk != nil { // optional: a distribution which cannot grow its root
 		s := decode.New(`the "grow" block`, d.Diags, blk.Parts...)
@@ -144,64 +165,37 @@ func (d Decoder) distro(name string, b *decode.Body) Distro {
 	return v
 }
 
-// Repository reads a repository block over the values of base: what the block leaves out stays as it was.
-func (d Decoder) Repository(base Repository, blk *decode.Block) Repository {
-	b := decode.New(fmt.Sprintf("repository %q", blk.Label()), d.Diags, blk.Parts...)
-	r := base
-	if t := b.Text("url"); t.Value != "" {
-		if err := checkURL(t.Value); err != nil {
-			b.Errorf(t.Range, "Invalid URL", "%q is not a repository URL: %s. Write for example: url = \"https://mirror.example.com/debian\"", t.Value, err)
+// verified reads what is known of the definition's truth, from its last part alone: what it inherits may be wrong here.
+func (d Decoder) verified(b *decode.Body, v *Distro) {
+	b.Has("verified")
+	b.Has("unverified")
+	parts := b.Parts()
+	last := decode.New("the distro block", d.Diags, parts[len(parts)-1:]...)
+	v.Verified = last.Map("verified")
+	v.Unverified = last.Strings("unverified")
+	for _, kind := range slices.Sorted(maps.Keys(v.Verified)) {
+		if !slices.Contains(FactKinds, kind) {
+			b.Errorf(last.Range("verified"), "Unknown kind of fact", "There is no kind of fact %q. %s", kind, decode.DidYouMean(kind, FactKinds))
 		}
-		r.URL = strings.TrimRight(t.Value, "/")
-	} else if r.URL == "" {
-		b.Require("url", `url = "https://mirror.example.com/debian"`)
 	}
-	if b.Has("suites") || len(r.Suites) == 0 {
-		b.Require("suites", `suites = ["stable"]`)
-		r.Suites = b.Strings("suites")
+}
+
+func (d Decoder) rpm(s *decode.Body) RPM {
+	r := RPM{Database: d.absolute(s, "database"), Backend: RPMSQLite, ModulePlatform: s.String("module_platform", ""), Modules: s.Strings("modules")}
+	if s.Has("backend") {
+		r.Backend = d.oneOf(s, "backend", RPMBackends)
 	}
-	if b.Has("components") || len(r.Components) == 0 {
-		b.Require("components", `components = ["main"]`)
-		r.Components = b.Strings("components")
-	}
-	r.AllowExpired = b.Bool("allow_expired", r.AllowExpired)
-	if r.GPGCheck = b.Bool("gpg_check", r.GPGCheck); !r.GPGCheck {
-		at := b.Header()
-		*d.Diags = d.Diags.Append(&hcl.Diagnostic{
-			Severity: hcl.DiagWarning, Summary: "Signatures are not verified", Subject: &at,
-			Detail: fmt.Sprintf("Whoever answers for repository %q decides what is in the image. Write gpg_key = \"keys/FILE\" instead of gpg_check = false.", r.Name),
-		})
-	}
-	if b.Has("keyrings") {
-		r.Keyrings = b.Strings("keyrings")
-	}
-	r.KeyringPackage = b.String("keyring_package", r.KeyringPackage)
-	r.AptOrigin = b.String("apt_origin", r.AptOrigin)
-	r.AptLabel = b.String("apt_label", r.AptLabel)
-	if b.Later("url", "apt_origin") { // whoever names a mirror means that one
-		r.AptOrigin, r.AptLabel = "", ""
-	}
-	if key := b.Text("gpg_key"); key.Value != "" {
-		r.KeyFile, r.KeyDigest = d.key(b, key)
-	} else if r.GPGCheck && r.KeyFile == "" && len(r.Keyrings) == 0 && !b.Has("gpg_key") {
-		b.Errorf(b.Header(), "Missing key", "Repository %q names no key to verify it with. Write: gpg_key = \"keys/FILE\", or, to trust whoever answers, gpg_check = false", r.Name)
-	}
-	b.Close()
+	s.Close()
 	return r
 }
 
-func (d Decoder) key(b *decode.Body, key decode.Text) (file, digest string) {
-	file = key.Value
-	if !filepath.IsAbs(file) {
-		file = filepath.Join(b.Dir("gpg_key"), file)
+// only reports attributes that belong to another package family.
+func (d Decoder) only(b *decode.Body, family, of string, names ...string) {
+	for _, name := range names {
+		if b.Has(name) && family != of && family != "" {
+			b.Errorf(b.Range(name), "Attribute of another family", "%q belongs to the package family %q; the distribution's is %q. Remove the attribute.", name, of, family)
+		}
 	}
-	content, err := fs.ReadFile(d.Files, strings.TrimPrefix(filepath.Clean(file), "/"))
-	if err != nil {
-		b.Errorf(key.Range, "Cannot read file", "The key %q cannot be read: %s. Relative paths start from the directory of the file they are written in.", key.Value, Reason(err))
-		return "", ""
-	}
-	sum := sha256.Sum256(content)
-	return file, "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // Reason strips the path from a file system error, which the message around it already names.
@@ -213,23 +207,6 @@ func Reason(err error) string {
 		return pe.Err.Error()
 	}
 	return err.Error()
-}
-
-func checkURL(s string) error {
-	u, err := url.Parse(s)
-	switch {
-	case err != nil:
-		return fmt.Errorf("it cannot be parsed")
-	case u.Scheme == "file" && u.Host == "" && path.IsAbs(u.Path):
-		return nil
-	case u.Scheme == "file":
-		return fmt.Errorf("a file URL has three slashes and an absolute path")
-	case u.Scheme != "http" && u.Scheme != "https":
-		return fmt.Errorf("it must start with http://, https:// or file:///")
-	case u.Host == "":
-		return fmt.Errorf("it names no host")
-	}
-	return nil
 }
 
 // Architectures known to the partition types and firmware of this version, canonical name first.

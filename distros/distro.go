@@ -5,7 +5,7 @@ package distros
 type Distro struct {
 	Name     string // unique identifier, "debian-12"; also the name of the data file
 	Title    string // for people, "Debian 12 (bookworm)"
-	Family   string // package format and repository layout: "deb"
+	Family   string // package format and repository layout: one of Families
 	Version  string // release number, "12"
 	Codename string // release name, "bookworm"; may be empty
 	Locale   string // default of the recipe's locale, "C.UTF-8"
@@ -21,12 +21,23 @@ type Distro struct {
 	Ext4          Ext4
 	Grow          Grow
 	Clean         Clean
-	Units         []Unit   // systemd units the build adds where they are needed; may be empty
-	Host          []string // packages of a minimal container host, for the starter recipe and documentation
+	RPM           RPM // of family "rpm" only
+	SELinux       SELinux
+	Units         []Unit // systemd units the build adds where they are needed; may be empty
+	Host          Host
 
-	Verified   string   // how the facts were checked, one sentence; may be empty
-	Unverified []string // facts nobody has checked yet, one sentence each; may be empty
+	// Verified says of each kind of fact (see Facts) how it was checked, in one sentence. Kinds that are absent were not
+	// checked. What a definition inherits counts as not checked.
+	Verified map[string]string
+	// Unverified are remarks about what nobody has checked, one sentence each; may be empty. Not inherited.
+	Unverified []string
 }
+
+// Families of package formats.
+const (
+	FamilyDeb = "deb"
+	FamilyRPM = "rpm"
+)
 
 // Architecture returns what the distribution knows of the canonical architecture name ("x86_64", "aarch64").
 func (d *Distro) Architecture(name string) (Architecture, bool) {
@@ -40,22 +51,42 @@ func (d *Distro) Architecture(name string) (Architecture, bool) {
 
 // Repository is one package repository: where it is and whom to trust for it.
 type Repository struct {
-	Name       string   // block label, unique in a distribution or recipe
-	URL        string   // base URL (http, https, file); for deb the directory which holds dists/
+	Name string // block label, unique in a distribution or recipe
+
+	// URL is the base URL. For deb it is the directory which holds dists/, with http, https or file. For rpm it is the
+	// directory which holds repodata/, or one of packages alone, and may also be "iso:FILE[!/DIR]", with an absolute FILE:
+	// a directory of an ISO 9660 image. In a Distro it may hold the variables $basearch and $releasever; in a Recipe they
+	// are replaced. Empty only for rpm, with MirrorList or Metalink.
+	URL        string
 	Suites     []string // deb: directories below dists/, "bookworm"; at least one
 	Components []string // deb: "main"; at least one
-	GPGCheck   bool     // verify signatures; default true
+	GPGCheck   bool     // verify signatures: of repositories for deb, of packages and of signed repositories for rpm; default true
 
-	// AllowExpired takes a repository whose Valid-Until has passed: for releases that were archived. Default false.
+	// AllowExpired takes a repository whose Valid-Until has passed: for releases that were archived. Default false. Deb only.
 	AllowExpired bool
 
-	// KeyFile is the absolute path of the key or keyring the recipe named with gpg_key, else empty. When set, Keyrings is
-	// not consulted. It is not part of a recipe's digest, KeyDigest is.
-	KeyFile   string `json:"-"`
-	KeyDigest string // "sha256:<hex>" of KeyFile, else empty
+	MirrorList   string   // rpm: URL of a list of base URLs; with variables, like URL
+	Metalink     string   // rpm: URL of a Metalink document of repomd.xml; with variables, like URL
+	Priority     int      // rpm: of packages with one name only those from repositories with the lowest number count; 1 to 99, default 99
+	Exclude      []string // rpm: names and patterns of packages to pass over
+	RepoGPGCheck bool     // rpm: repomd.xml must be signed. When false, a signature that is there is still verified
 
-	Keyrings       []string // keyring files to try on the build host, in order
+	// KeyFiles are the absolute paths of the keys or keyrings named with gpg_key; all of them count. When there are any,
+	// neither Keyrings nor KeyURL is consulted. They are not part of a recipe's digest, KeyDigest is.
+	KeyFiles  []string `json:"-"`
+	KeyDigest string   // "sha256:<hex>" of the KeyFiles one after the other, else empty
+
+	Keyrings       []string // keyring files to try on the build host, in order; the first which exists is taken
 	KeyringPackage string   // the host package which ships them, to name it in errors; may be empty
+
+	// KeyURL is where a key can be downloaded when no keyring exists, with variables like URL. The keys in it which count
+	// are those whose fingerprint is one of KeyFingerprints: OpenPGP fingerprints in upper case hexadecimal. Rpm only.
+	KeyURL          string
+	KeyFingerprints []string
+
+	// KeySource tells a person where to get the key, for distributions that leave it to the recipe: the end of a sentence
+	// "the key is …".
+	KeySource string
 
 	// AptOrigin and AptLabel are the Origin and Label of this repository's Release file. When AptOrigin is set, a mirror
 	// in the build host's apt configuration which serves that Origin and Label replaces URL. Both are empty as soon as a
@@ -64,10 +95,15 @@ type Repository struct {
 	AptLabel  string
 }
 
+// HasKey reports whether anything says with which key the repository is verified.
+func (r *Repository) HasKey() bool {
+	return len(r.KeyFiles) > 0 || len(r.Keyrings) > 0 || r.KeyURL != ""
+}
+
 // Architecture is what depends on the processor.
 type Architecture struct {
 	Name        string // canonical: "x86_64", "aarch64"
-	PackageArch string // the package manager's name for it: "amd64", "arm64"
+	PackageArch string // the package manager's name for it: "amd64", "arm64"; for rpm the $basearch of URLs
 	EFIName     string // suffix of EFI programs: "x64", "aa64"
 	EFIFallback string // name below EFI/BOOT of the program firmware starts by itself: "BOOTX64.EFI"
 
@@ -107,8 +143,8 @@ type SignedFile struct {
 
 // Base is the set of packages every image of the distribution has, whatever the recipe asks for.
 type Base struct {
-	Essential  bool     // all packages marked Essential
-	Priorities []string // all packages of these priorities: "required"
+	Essential  bool     // deb: all packages marked Essential
+	Priorities []string // deb: all packages of these priorities: "required"
 	Packages   []string // these as well; may be empty
 }
 
@@ -124,6 +160,10 @@ type Scripts struct {
 // Kernel says where packages install kernels.
 type Kernel struct {
 	Image string // path with {version} in place of the kernel release: "/boot/vmlinuz-{version}"
+
+	// Source is another path with {version}: where packages put a kernel that is not at Image. The build copies it there.
+	// Empty: nowhere else.
+	Source string
 }
 
 // Initramfs says how the initial RAM file system is generated, once, at the end.
@@ -142,6 +182,48 @@ type Grub struct {
 	Mkimage string // program in the tools tree: "/usr/bin/grub-mkimage"
 	Dir     string // GRUB's directory in the image: "/boot/grub"
 	Vendor  string // vendor directory on the ESP: "/EFI/debian"
+	BLS     bool   // menu entries are files in /boot/loader/entries, as the Boot Loader Specification has them
+}
+
+// RPM is what only the RPM family has.
+type RPM struct {
+	Database       string   // directory of the package database: "/var/lib/rpm"
+	Backend        string   // one of RPMBackends
+	ModulePlatform string   // platform the module streams are for: "platform:el9"; empty: there are no modules
+	Modules        []string // module streams to enable besides the defaults, "nodejs:18"; may be empty
+}
+
+// How the package database is written.
+const (
+	RPMSQLite = "sqlite" // rpmdb.sqlite, by the build itself
+	RPMImport = "rpmdb"  // by the image's own rpmdb --importdb, in whatever format that has
+)
+
+// RPMBackends lists the ways to write a package database.
+var RPMBackends = []string{RPMSQLite, RPMImport}
+
+// SELinux says what images of the distribution do with SELinux.
+type SELinux struct {
+	Mode     string   // one of SELinuxModes: default of the recipe's selinux
+	Packages []string // what an image needs unless the mode is disabled: the policy
+}
+
+// Modes of SELinux, as in /etc/selinux/config.
+const (
+	SELinuxEnforcing  = "enforcing"
+	SELinuxPermissive = "permissive"
+	SELinuxDisabled   = "disabled"
+)
+
+// SELinuxModes lists the modes of SELinux.
+var SELinuxModes = []string{SELinuxEnforcing, SELinuxPermissive, SELinuxDisabled}
+
+// Host describes a minimal host for containers, for starter recipes and documentation.
+type Host struct {
+	Packages []string // besides the kernel
+	Services []string // units to enable: "systemd-networkd"
+	Group    string   // group whose members may become root: "sudo"; may be empty
+	Size     string   // of a disk they fit on: "2GiB"
 }
 
 // Ext4 says what the distribution's kernel, its e2fsprogs and its GRUB can all read.

@@ -26,16 +26,22 @@ func TestEveryDistribution(t *testing.T) {
 				t.Errorf(name+": "+format, args...)
 			}
 		}
-		check(d.Name == name && d.Title != name && d.Version != "" && d.Verified != "", "title, version or verified is missing: %+v", d)
+		check(d.Name == name && d.Title != name && d.Version != "", "title or version is missing: %+v", d)
 		check(!strings.Contains(d.Title, "12") || strings.Contains(name, "12"), "the title %q is inherited", d.Title)
-		check(d.Codename != "", "no codename")
+		if d.Family == FamilyDeb {
+			check(d.Codename != "", "no codename")
+			check(d.Base.Essential && len(d.Base.Priorities) > 0, "base")
+		}
 		for _, r := range d.Repositories {
-			check(r.GPGCheck && len(r.Keyrings) > 0 && r.KeyringPackage != "" && r.AptOrigin != "", "repository %+v", r)
+			check(r.GPGCheck, "repository %+v is not verified", r)
+			if d.Family == FamilyDeb {
+				check(len(r.Keyrings) > 0 && r.KeyringPackage != "" && r.AptOrigin != "", "repository %+v", r)
+			}
 			for _, s := range r.Suites {
 				check(strings.HasPrefix(s, d.Codename), "suite %q of another release", s)
 			}
 		}
-		check(len(d.Host) > 0 && d.Base.Essential && len(d.Base.Priorities) > 0, "host packages or base")
+		check(len(d.Host.Packages) > 0 && len(d.Host.Services) > 0 && d.Host.Group != "", "host")
 		check(d.Grow.MountOptions != "" && len(d.Grow.Files) > 0, "grow")
 		check(len(d.Clean.Remove) > 0 && len(d.Clean.Truncate) > 0, "clean")
 		for _, p := range append(d.Clean.Remove, d.Clean.Truncate...) {

@@ -48,9 +48,21 @@ distro "ubuntu-24.04" {
     vendor = "/EFI/ubuntu"
   }
 
-  verified = "Package names, file names and GRUB's built-in prefix were read from the packages of the release and of -updates in November 2026, and an image was built."
+  verified = {
+    repositories = "A mirror of these suites was used in November 2026."
+    keys         = "The Release files of November 2026 verify with this keyring."
+    packages     = "Read from the x86_64 packages of the release and of -updates."
+    kernel       = "Read from the x86_64 packages of the release and of -updates."
+    initramfs    = "Images for x86_64 were booted with it."
+    grub         = "Read from the x86_64 packages of the release and of -updates; images for both kinds of firmware were booted."
+    efi          = "Read from the x86_64 packages of the release and of -updates, GRUB's built-in prefix too; booted with Secure Boot."
+    filesystems  = "GRUB and the kernel of booted x86_64 images read them."
+    selinux      = "The packages of a minimal host bring no policy."
+    database     = "dpkg of booted images finds nothing to complain of."
+    boot         = "examples/ubuntu-24.04.hcl was built and booted under BIOS, UEFI and Secure Boot, x86_64."
+  }
+
   unverified = [
-    "Neither booting nor Secure Boot was tried.",
     "The fallback URL was not reachable where this was written; another mirror was used.",
   ]
 }

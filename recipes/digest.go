@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/imagefactory/imagefactory/distros"
 )
 
 // Digest identifies what the recipe asks for, "sha256:<hex>": the SHA-256 of the recipe's values as JSON together with
@@ -17,7 +19,12 @@ import (
 // on how values were computed. The error names the file that cannot be read.
 func (r *Recipe) Digest() (string, error) {
 	h := sha256.New()
-	if err := json.NewEncoder(h).Encode(r); err != nil {
+	portable := *r
+	portable.Rootfs.Repositories = slices.Clone(r.Rootfs.Repositories)
+	for i := range portable.Rootfs.Repositories {
+		portable.Rootfs.Repositories[i].URL = r.portable(r.Rootfs.Repositories[i].URL)
+	}
+	if err := json.NewEncoder(h).Encode(portable); err != nil {
 		return "", fmt.Errorf("recipe %s: %w", r.Path, err)
 	}
 	for _, f := range r.Files {
@@ -100,9 +107,16 @@ func hashFile(h io.Writer, path, name string) error {
 }
 
 // ImagePackages lists every package the image must hold: the distribution's base, what the recipe asks for, and what
-// making the initramfs and growing the root need. The distribution's essential and priority rules come on top.
+// making the initramfs, SELinux and growing the root need. The distribution's essential and priority rules come on top.
+// Empty where the root comes whole.
 func (r *Recipe) ImagePackages() []string {
+	if !r.Rootfs.TakesPackages() {
+		return nil
+	}
 	lists := [][]string{r.Distro.Base.Packages, r.Rootfs.Packages, r.Distro.Initramfs.Packages}
+	if r.SELinux != distros.SELinuxDisabled {
+		lists = append(lists, r.Distro.SELinux.Packages)
+	}
 	if r.Disk.Grow {
 		lists = append(lists, r.Distro.Grow.Packages)
 	}

@@ -32,7 +32,7 @@ func Starter(name, distro string) ([]byte, error) {
 	}
 	arch := d.Architectures[0]
 	var packages strings.Builder
-	for _, p := range append(append([]string{}, arch.Kernels...), d.Host...) {
+	for _, p := range append(append([]string{}, arch.Kernels...), d.Host.Packages...) {
 		fmt.Fprintf(&packages, "    %q,\n", p)
 	}
 	return Format([]byte(strings.NewReplacer(

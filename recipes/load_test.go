@@ -183,7 +183,7 @@ func TestLoadEverything(t *testing.T) {
 	same(t, "repositories", repos, []distros.Repository{
 		{Name: "debian", URL: "https://mirror.example.com/debian", Suites: []string{"bookworm", "bookworm-updates"}, Components: []string{"main"}, GPGCheck: true, Keyrings: keyrings, KeyringPackage: "debian-archive-keyring"},
 		{Name: "debian-security", URL: "http://ftp.debian.org/debian-security", Suites: []string{"bookworm-security"}, Components: []string{"main", "contrib"}, GPGCheck: true, Keyrings: keyrings, KeyringPackage: "debian-archive-keyring", AptOrigin: "Debian", AptLabel: "Debian-Security"},
-		{Name: "extra", URL: "file:///srv/extra", Suites: []string{"stable"}, Components: []string{"main"}, GPGCheck: true, KeyFile: "/work/key.gpg", KeyDigest: "sha256:" + sha256Hex([]byte("key"))},
+		{Name: "extra", URL: "file:///srv/extra", Suites: []string{"stable"}, Components: []string{"main"}, GPGCheck: true, KeyFiles: []string{"/work/key.gpg"}, KeyDigest: "sha256:" + sha256Hex([]byte("key"))},
 	})
 	same(t, "title", r.Distro.Title, "Our Debian")
 	arch, _ := r.Distro.Architecture("x86_64")

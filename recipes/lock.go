@@ -2,6 +2,7 @@ package recipes
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"github.com/imagefactory/imagefactory/distros"
 )
 
 // LockVersion is the version of the lock file format this program reads and writes.
@@ -24,30 +27,37 @@ func LockPath(recipe string) string { return recipe + ".lock" }
 
 // Lock pins everything a build takes from repositories. The file format is described in the package documentation.
 type Lock struct {
-	Version      int                `json:"version"` // LockVersion
-	Distro       string             `json:"distro"`  // name of the distribution
-	Arch         string             `json:"arch"`    // canonical
-	Epoch        int64              `json:"epoch"`   // seconds since 1970: newest Date of the repositories; the image's timestamps
-	Request      Request            `json:"request"` // what the recipe asked for
+	Version      int                `json:"version"`         // LockVersion
+	Distro       string             `json:"distro"`          // name of the distribution
+	Arch         string             `json:"arch"`            // canonical
+	Epoch        int64              `json:"epoch"`           // seconds since 1970: newest Date of the repositories; the image's timestamps
+	Request      Request            `json:"request"`         // what the recipe asked for
+	Image        *LockedImage       `json:"image,omitempty"` // the container image the root comes from; nil: it does not
 	Repositories []LockedRepository `json:"repositories"`
-	Packages     []LockedPackage    `json:"packages"` // of the image, sorted by name, architecture, version
+	Packages     []LockedPackage    `json:"packages"` // of the image, sorted by name, architecture, version; empty where the root comes whole
 	Tools        []LockedPackage    `json:"tools"`    // of the tools tree and signed boot programs, sorted likewise
 }
 
-// LockedRepository is one suite of a repository as it was when the lock was made.
+// LockedImage is a container image as it was when the lock was made.
+type LockedImage struct {
+	Reference string `json:"reference"` // as the recipe has it
+	Digest    string `json:"digest"`    // of the manifest for the architecture: "sha256:<hex>"
+}
+
+// LockedRepository is a repository as it was when the lock was made; for deb one suite of it.
 type LockedRepository struct {
 	Name       string        `json:"name"` // the repository's name in the recipe or distribution
 	URL        string        `json:"url"`
-	Suite      string        `json:"suite"`
-	Components []string      `json:"components"`
-	Release    string        `json:"release"` // SHA-256 of the signed Release document, hex
-	Date       int64         `json:"date"`    // of the Release document, seconds since 1970
+	Suite      string        `json:"suite,omitempty"`      // deb only
+	Components []string      `json:"components,omitempty"` // deb only
+	Release    string        `json:"release"`              // SHA-256 of the signed Release document, for rpm of repomd.xml, hex
+	Date       int64         `json:"date"`                 // of that document, seconds since 1970
 	Indexes    []LockedIndex `json:"indexes"`
 }
 
-// LockedIndex is one package index of a suite.
+// LockedIndex is one package index of a repository.
 type LockedIndex struct {
-	Path   string `json:"path"` // below the suite's directory: "main/binary-amd64/Packages.xz"
+	Path   string `json:"path"` // below the suite's directory: "main/binary-amd64/Packages.xz"; for rpm below the URL
 	SHA256 string `json:"sha256"`
 	Size   int64  `json:"size"` // bytes
 }
@@ -56,7 +66,7 @@ type LockedIndex struct {
 type LockedPackage struct {
 	Name       string `json:"name"`
 	Version    string `json:"version"`
-	Arch       string `json:"arch"` // the package manager's name: "amd64", "all"
+	Arch       string `json:"arch"` // the package manager's name: "amd64", "noarch"
 	SHA256     string `json:"sha256"`
 	Size       int64  `json:"size"`       // bytes
 	Repository string `json:"repository"` // name of a locked repository
@@ -72,23 +82,36 @@ type Request struct {
 	Distro       string            `json:"distro"`
 	Arch         string            `json:"arch"`
 	Repositories []RepositoryAsked `json:"repositories"`
-	Packages     []string          `json:"packages"` // sorted
+	Packages     []string          `json:"packages"` // sorted, groups as the recipe names them
 	Tools        []string          `json:"tools"`    // sorted; tools and signed boot programs
 	Exclude      []string          `json:"exclude"`  // sorted
 	Priorities   []string          `json:"priorities"`
 	Essential    bool              `json:"essential"`
 	Recommends   bool              `json:"recommends"`
+
+	Installer      string   `json:"installer,omitempty"`       // empty: "native"
+	Modules        []string `json:"modules,omitempty"`         // sorted
+	ModulePlatform string   `json:"module_platform,omitempty"` // the distribution's
+	Archive        string   `json:"archive,omitempty"`         // SHA-256 of the archive the root comes from, hex
+	Image          string   `json:"image,omitempty"`           // the container image it comes from, as the recipe has it
 }
 
 // RepositoryAsked is a repository as the recipe means it. The URL is empty where the build host's apt configuration may
-// supply a mirror: another mirror of the same archive does not make a lock stale.
+// supply a mirror: another mirror of the same archive does not make a lock stale. The file of an iso URL is relative to the
+// recipe.
 type RepositoryAsked struct {
-	Name       string   `json:"name"`
-	URL        string   `json:"url,omitempty"`
-	Suites     []string `json:"suites"`
-	Components []string `json:"components"`
-	Key        string   `json:"key,omitempty"` // SHA-256 of the key the recipe names, hex
-	GPGCheck   bool     `json:"gpg_check"`
+	Name         string   `json:"name"`
+	URL          string   `json:"url,omitempty"`
+	MirrorList   string   `json:"mirrorlist,omitempty"`
+	Metalink     string   `json:"metalink,omitempty"`
+	Suites       []string `json:"suites,omitempty"`
+	Components   []string `json:"components,omitempty"`
+	Priority     int      `json:"priority,omitempty"`         // rpm only
+	Exclude      []string `json:"exclude,omitempty"`          // rpm only
+	Key          string   `json:"key,omitempty"`              // SHA-256 of the keys the recipe names, hex
+	Fingerprints []string `json:"key_fingerprints,omitempty"` // of keys to download; not where Key is
+	GPGCheck     bool     `json:"gpg_check"`
+	RepoGPGCheck bool     `json:"repo_gpg_check,omitempty"`
 }
 
 // Request returns what the recipe asks of repositories.
@@ -102,15 +125,53 @@ func (r *Recipe) Request() Request {
 		Priorities: sorted(r.Distro.Base.Priorities),
 		Essential:  r.Distro.Base.Essential,
 		Recommends: r.Rootfs.Recommends,
+
+		ModulePlatform: r.Distro.RPM.ModulePlatform,
+		Archive:        strings.TrimPrefix(r.Rootfs.ArchiveDigest, "sha256:"),
+		Image:          r.Rootfs.ImageReference,
+	}
+	if r.Rootfs.Installer != InstallerNative {
+		q.Installer = r.Rootfs.Installer
+	}
+	if len(r.Rootfs.Modules) > 0 {
+		q.Modules = sorted(r.Rootfs.Modules)
 	}
 	for _, repo := range r.Rootfs.Repositories {
-		asked := RepositoryAsked{Name: repo.Name, Suites: repo.Suites, Components: repo.Components, Key: strings.TrimPrefix(repo.KeyDigest, "sha256:"), GPGCheck: repo.GPGCheck}
-		if repo.AptOrigin == "" {
-			asked.URL = repo.URL
-		}
-		q.Repositories = append(q.Repositories, asked)
+		q.Repositories = append(q.Repositories, r.asked(repo))
 	}
 	return q
+}
+
+func (r *Recipe) asked(repo distros.Repository) RepositoryAsked {
+	a := RepositoryAsked{
+		Name: repo.Name, MirrorList: repo.MirrorList, Metalink: repo.Metalink, Suites: repo.Suites, Components: repo.Components,
+		Priority: repo.Priority, Exclude: repo.Exclude, Key: strings.TrimPrefix(repo.KeyDigest, "sha256:"),
+		GPGCheck: repo.GPGCheck, RepoGPGCheck: repo.RepoGPGCheck,
+	}
+	if repo.AptOrigin == "" {
+		a.URL = r.portable(repo.URL)
+	}
+	if a.Key == "" {
+		a.Fingerprints = repo.KeyFingerprints
+	}
+	return a
+}
+
+// portable makes the file of an iso URL relative to the recipe, so that it means the same on every machine.
+func (r *Recipe) portable(url string) string {
+	file, dir, ok := distros.SplitISO(url)
+	if !ok {
+		return url
+	}
+	base, err := filepath.Abs(filepath.Dir(r.Path))
+	if err != nil {
+		return url
+	}
+	rel, err := filepath.Rel(base, file)
+	if err != nil {
+		return url
+	}
+	return distros.JoinISO(filepath.ToSlash(rel), dir)
 }
 
 // sorted returns a sorted copy which is never nil, so that JSON has [] and not null.
@@ -125,6 +186,9 @@ func sorted(list []string) []string {
 func (q Request) Difference(locked Request) string {
 	for _, f := range []struct{ name, now, then string }{
 		{"distro", q.Distro, locked.Distro}, {"arch", q.Arch, locked.Arch},
+		{"installer", cmp.Or(q.Installer, InstallerNative), cmp.Or(locked.Installer, InstallerNative)},
+		{"module platform", q.ModulePlatform, locked.ModulePlatform},
+		{"image", cmp.Or(q.Image, "none"), cmp.Or(locked.Image, "none")},
 		{"recommends", fmt.Sprint(q.Recommends), fmt.Sprint(locked.Recommends)},
 		{"essential", fmt.Sprint(q.Essential), fmt.Sprint(locked.Essential)},
 	} {
@@ -132,11 +196,14 @@ func (q Request) Difference(locked Request) string {
 			return fmt.Sprintf("%s: %s became %s", f.name, f.then, f.now)
 		}
 	}
+	if q.Archive != locked.Archive {
+		return "archive: its contents changed"
+	}
 	for _, f := range []struct {
 		name      string
 		now, then []string
 	}{
-		{"packages", q.Packages, locked.Packages}, {"exclude", q.Exclude, locked.Exclude},
+		{"packages", q.Packages, locked.Packages}, {"exclude", q.Exclude, locked.Exclude}, {"modules", q.Modules, locked.Modules},
 		{"tools", q.Tools, locked.Tools}, {"priorities", q.Priorities, locked.Priorities},
 		{"repositories", repositoryNames(q), repositoryNames(locked)},
 	} {
@@ -147,17 +214,25 @@ func (q Request) Difference(locked Request) string {
 	for i, now := range q.Repositories { // names and their order are the same
 		then := locked.Repositories[i]
 		for _, f := range []struct{ name, now, then string }{
-			{"url", now.URL, then.URL}, {"gpg_key", now.Key, then.Key}, {"gpg_check", fmt.Sprint(now.GPGCheck), fmt.Sprint(then.GPGCheck)},
+			{"url", now.URL, then.URL}, {"mirrorlist", now.MirrorList, then.MirrorList}, {"metalink", now.Metalink, then.Metalink},
+			{"priority", fmt.Sprint(now.Priority), fmt.Sprint(then.Priority)},
+			{"gpg_key", now.Key, then.Key}, {"gpg_check", fmt.Sprint(now.GPGCheck), fmt.Sprint(then.GPGCheck)},
+			{"repo_gpg_check", fmt.Sprint(now.RepoGPGCheck), fmt.Sprint(then.RepoGPGCheck)},
 		} {
 			if f.now != f.then {
 				return fmt.Sprintf("repository %q: %s changed", now.Name, f.name)
 			}
 		}
-		if d := listDifference(now.Suites, then.Suites); d != "" {
-			return fmt.Sprintf("repository %q: suites: %s", now.Name, d)
-		}
-		if d := listDifference(now.Components, then.Components); d != "" {
-			return fmt.Sprintf("repository %q: components: %s", now.Name, d)
+		for _, f := range []struct {
+			name      string
+			now, then []string
+		}{
+			{"suites", now.Suites, then.Suites}, {"components", now.Components, then.Components},
+			{"exclude", now.Exclude, then.Exclude}, {"key_fingerprints", now.Fingerprints, then.Fingerprints},
+		} {
+			if d := listDifference(f.now, f.then); d != "" {
+				return fmt.Sprintf("repository %q: %s: %s", now.Name, f.name, d)
+			}
 		}
 	}
 	return ""
@@ -274,8 +349,8 @@ func (l *Lock) check() error {
 		field := fmt.Sprintf("repositories[%d]", i)
 		known[r.Name] = true
 		switch {
-		case r.Name == "" || r.URL == "" || r.Suite == "":
-			return fmt.Errorf("%s needs name, url and suite", field)
+		case r.Name == "" || r.URL == "":
+			return fmt.Errorf("%s needs name and url", field)
 		case !isSHA256(r.Release):
 			return fmt.Errorf("%s.release is not a SHA-256 in hexadecimal", field)
 		}
@@ -285,8 +360,17 @@ func (l *Lock) check() error {
 			}
 		}
 	}
-	if len(l.Packages) == 0 {
+	whole := l.Request.Installer == InstallerArchive || l.Request.Installer == InstallerImage
+	if len(l.Packages) == 0 && !whole {
 		return fmt.Errorf("the field packages is empty")
+	}
+	if l.Request.Installer == InstallerImage {
+		if l.Image == nil || l.Image.Reference == "" {
+			return fmt.Errorf("the field image is missing")
+		}
+		if hex, ok := strings.CutPrefix(l.Image.Digest, "sha256:"); !ok || !isSHA256(hex) {
+			return fmt.Errorf("image.digest is not \"sha256:\" and a SHA-256 in hexadecimal")
+		}
 	}
 	if err := checkPackages("packages", l.Packages, known); err != nil {
 		return err
@@ -343,6 +427,9 @@ func (l *Lock) Encode() []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "{\n  \"version\": %s,\n  \"distro\": %s,\n  \"arch\": %s,\n  \"epoch\": %s,\n", compact(c.Version), compact(c.Distro), compact(c.Arch), compact(c.Epoch))
 	fmt.Fprintf(&b, "  \"request\": %s,\n", indented(c.Request, "  "))
+	if c.Image != nil {
+		fmt.Fprintf(&b, "  \"image\": %s,\n", compact(c.Image))
+	}
 	repositories := c.Repositories
 	if repositories == nil {
 		repositories = []LockedRepository{}

@@ -20,6 +20,9 @@ type Recipe struct {
 	Timezone string // name in the time zone database; default: the distribution's
 	Locale   string // "C.UTF-8"; default: the distribution's
 
+	// SELinux is the mode the image boots with, one of distros.SELinuxModes; default: the distribution's.
+	SELinux string
+
 	Rootfs  Rootfs
 	Scripts []Script // in order of definition; run in the order of ScriptOrder
 	Files   []File   // sorted by path
@@ -29,13 +32,49 @@ type Recipe struct {
 	Outputs []Output // in order of definition; at least one
 }
 
-// Rootfs says which packages the image holds.
+// Rootfs says what the root file system is made of.
 type Rootfs struct {
-	Installer    string               // "native", the only one of this version and the default
-	Packages     []string             // required; names, in order of definition without duplicates
-	Exclude      []string             // never installed, whatever recommends or prefers them; may be empty
-	Recommends   bool                 // follow weak dependencies; default false
-	Repositories []distros.Repository // the distribution's, with what the recipe overrides by name, then the recipe's own
+	Installer string // one of Installers; default "native"
+
+	// Packages are what to install, in order of definition without duplicates: names; for rpm also capabilities, paths,
+	// patterns, "@GROUP" and "@^ENVIRONMENT". Required by installers of packages, else empty.
+	Packages   []string
+	Exclude    []string // never installed, whatever recommends or prefers them; may be empty
+	Recommends bool     // follow weak dependencies; default false
+	Modules    []string // rpm: module streams to enable, "nodejs:18", the distribution's first; may be empty
+	Docs       bool     // install files that are marked as documentation; default true; rpm only, else true
+	Languages  []string // rpm: install translations of these languages alone, "de"; nil: of all
+
+	// Archive is the absolute path of the tar archive which the installer "archive" takes the root from.
+	Archive       string `json:"-"`
+	ArchiveDigest string // "sha256:<hex>" of Archive, else empty
+
+	// Image is the container image which the installer "image" takes the root from, as ImageReference but with an absolute
+	// path.
+	Image          string `json:"-"`
+	ImageReference string // as the recipe has it, "docker://registry.example.com/node:1"; else empty
+
+	// Repositories are the distribution's, with what the recipe overrides by name, then the recipe's own. Their URLs have no
+	// variables.
+	Repositories []distros.Repository
+}
+
+// Installers.
+const (
+	InstallerNative  = "native"  // packages, without help of the host
+	InstallerDNF     = "dnf"     // packages, by the host's dnf; rpm only
+	InstallerYum     = "yum"     // packages, by the host's yum; rpm only
+	InstallerApt     = "apt"     // packages, by the host's apt; deb only
+	InstallerArchive = "archive" // a root from a tar archive
+	InstallerImage   = "image"   // a root from a container image
+)
+
+// Installers lists every installer.
+var Installers = []string{InstallerNative, InstallerDNF, InstallerYum, InstallerApt, InstallerArchive, InstallerImage}
+
+// TakesPackages reports whether the root is made of packages; else it comes whole, from Archive or Image.
+func (r Rootfs) TakesPackages() bool {
+	return r.Installer != InstallerArchive && r.Installer != InstallerImage
 }
 
 // Script is one program run inside the image while it is built; each is a cached stage of its own.

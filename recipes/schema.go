@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/hashicorp/hcl/v2"
-
 	"github.com/imagefactory/imagefactory/distros"
 	"github.com/imagefactory/imagefactory/recipes/decode"
 )
@@ -44,7 +42,8 @@ func (l *loader) recipe(b *decode.Body) *Recipe {
 	r.Timezone = l.shaped(b, "timezone", r.Distro.Timezone, timezonePattern, `It is a name in the time zone database, like "Etc/UTC" or "Asia/Shanghai".`)
 	r.Locale = l.shaped(b, "locale", r.Distro.Locale, localePattern, `It looks like "C.UTF-8" or "en_US.UTF-8".`)
 
-	r.Rootfs = l.rootfs(b, &r.Distro)
+	r.SELinux = l.selinux(b, &r.Distro)
+	r.Rootfs = l.rootfs(b, &r.Distro, arch)
 	r.Files = l.fileBlocks(b)
 	r.Users = l.users(b)
 	r.Scripts = l.scripts(b)
@@ -129,6 +128,17 @@ func (l *loader) distro(b *decode.Body, arch string) distros.Distro {
 	return d
 }
 
+func (l *loader) selinux(b *decode.Body, d *distros.Distro) string {
+	t := b.Text("selinux")
+	if t.Range.Filename == "" {
+		return d.SELinux.Mode
+	}
+	if !slices.Contains(distros.SELinuxModes, t.Value) {
+		l.errorf(t.Range, "Unknown SELinux mode", "There is no SELinux mode %q. %s", t.Value, decode.DidYouMean(t.Value, distros.SELinuxModes))
+	}
+	return t.Value
+}
+
 func (l *loader) hostname(b *decode.Body, name string) string {
 	valid := func(s string) bool {
 		for _, label := range strings.Split(s, ".") {
@@ -148,82 +158,6 @@ func (l *loader) hostname(b *decode.Body, name string) string {
 		l.errorf(t.Range, "Invalid hostname", "%q is not a host name (RFC 1123): up to 64 characters; labels of letters, digits and \"-\", not starting or ending with \"-\", separated by \".\".", t.Value)
 	}
 	return t.Value
-}
-
-// Package names: letters, digits and . + - of Debian Policy 5.6.1, an architecture qualifier behind a colon.
-var debPackage = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?$`)
-
-func (l *loader) rootfs(b *decode.Body, d *distros.Distro) Rootfs {
-	r := Rootfs{Installer: "native", Repositories: slices.Clone(d.Repositories)}
-	blk := b.Single("rootfs")
-	if blk == nil {
-		l.errorf(b.Header(), "Missing rootfs", "The recipe does not say which packages the image holds. Write: rootfs { packages = [\"systemd-sysv\"] }")
-		return r
-	}
-	s := decode.New("the rootfs block", &l.diags, blk.Parts...)
-	if t := s.Text("installer"); t.Value != "" && t.Value != "native" {
-		known := []string{"dnf", "yum", "apt", "archive", "image", "iso"}
-		if slices.Contains(known, t.Value) {
-			l.errorf(t.Range, "Not supported by this version", "The installer %q is not supported by this version of imagefactory. Supported: \"native\", which is also the default.", t.Value)
-		} else {
-			l.errorf(t.Range, "Unknown installer", "There is no installer %q. Supported by this version: \"native\", which is also the default.", t.Value)
-		}
-	}
-	s.Require("packages", `packages = ["systemd-sysv", "openssh-server"]`)
-	r.Packages = l.packages(s, "packages", d.Family)
-	r.Exclude = l.packages(s, "exclude", d.Family)
-	for _, t := range s.AllTexts("exclude") {
-		if slices.Contains(r.Packages, t.Value) {
-			l.errorf(t.Range, "Package wanted and excluded", "Package %q is also in packages. Remove it from one of the two lists.", t.Value)
-		}
-	}
-	r.Recommends = s.Bool("recommends", false)
-	for _, rb := range s.Labelled("repository", "name", false) {
-		base := distros.Repository{Name: rb.Label(), GPGCheck: true}
-		at := slices.IndexFunc(r.Repositories, func(have distros.Repository) bool { return have.Name == rb.Label() })
-		if at >= 0 {
-			base = r.Repositories[at]
-		}
-		repo := distros.Decoder{Files: l.files, Diags: &l.diags}.Repository(base, rb)
-		if at >= 0 {
-			r.Repositories[at] = repo
-		} else {
-			r.Repositories = append(r.Repositories, repo)
-		}
-	}
-	s.Close()
-	return r
-}
-
-// packages reads a list of package names, joined over all files, without repetitions across files. A name twice in one
-// list is a slip of the pen worth telling.
-func (l *loader) packages(s *decode.Body, name, family string) []string {
-	var out []string
-	seen := map[string]hcl.Range{}
-	for _, t := range s.AllTexts(name) {
-		if first, twice := seen[t.Value]; twice {
-			if first.Filename == t.Range.Filename {
-				l.errorf(t.Range, "Duplicate package", "Package %q already stands at %s. Remove one of them.", t.Value, decode.Where(first))
-			}
-			continue
-		}
-		seen[t.Value] = t.Range
-		switch {
-		case family == "deb" && !debPackage.MatchString(t.Value):
-			hint := "Names have lower case letters, digits, \"+\", \"-\" and \".\"."
-			if base, _, found := strings.Cut(t.Value, "="); found && debPackage.MatchString(base) {
-				hint = fmt.Sprintf("Versions are pinned by the lock file, not here. Write: %q", base)
-			} else if fields := strings.Fields(t.Value); len(fields) > 1 {
-				hint = fmt.Sprintf("Every package is an element of its own. Write: %s", strings.ReplaceAll(fmt.Sprintf("%q", fields), `" "`, `", "`))
-			} else if lower := strings.ToLower(t.Value); debPackage.MatchString(lower) {
-				hint = fmt.Sprintf("Names are in lower case. Write: %q", lower)
-			}
-			l.errorf(t.Range, "Invalid package name", "%q is not the name of a package. %s", t.Value, hint)
-		default:
-			out = append(out, t.Value)
-		}
-	}
-	return out
 }
 
 // outputs reads the output blocks.

@@ -52,7 +52,7 @@ type distroLine struct {
 	Name          string   `json:"name"`
 	Title         string   `json:"title"`
 	Architectures []string `json:"architectures"`
-	Verified      string   `json:"verified,omitempty"` // how its facts were checked
+	Verified      string   `json:"verified"` // how far its facts were checked here
 }
 
 func runDistros() (distrosResult, error) {
@@ -62,7 +62,7 @@ func runDistros() (distrosResult, error) {
 		if err != nil {
 			return r, err
 		}
-		line := distroLine{Name: d.Name, Title: d.Title, Verified: d.Verified}
+		line := distroLine{Name: d.Name, Title: d.Title, Verified: d.Verification()}
 		for _, arch := range d.Architectures {
 			line.Architectures = append(line.Architectures, arch.Name)
 		}

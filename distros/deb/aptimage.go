@@ -36,10 +36,10 @@ func SourcesFiles(name string, repositories []distros.Repository) ([]DatabaseFil
 		switch {
 		case !r.GPGCheck:
 			b.WriteString("Trusted: yes\n")
-		case r.KeyFile != "" && r.AptOrigin == "":
-			key, err := armoredKey(r.KeyFile)
+		case len(r.KeyFiles) > 0 && r.AptOrigin == "":
+			key, err := armoredKeys(r.KeyFiles)
 			if err != nil {
-				return nil, fmt.Errorf("repository %s: key %s: %w", r.Name, r.KeyFile, err)
+				return nil, fmt.Errorf("repository %s: %w", r.Name, err)
 			}
 			b.WriteString("Signed-By:\n")
 			for line := range strings.Lines(key) {
@@ -60,11 +60,19 @@ func SourcesFiles(name string, repositories []distros.Repository) ([]DatabaseFil
 	return []DatabaseFile{{Path: "/etc/apt/sources.list.d/" + name + ".sources", Content: []byte(b.String()), Mode: 0o644}}, nil
 }
 
-// armoredKey returns the keys in a file as one armored block, ending with a line end.
-func armoredKey(file string) (string, error) {
-	p, err := os.ReadFile(file)
-	if err != nil {
-		return "", err
+// armoredKeys returns the keys in the files as one armored block, ending with a line end.
+func armoredKeys(files []string) (string, error) {
+	var blocks strings.Builder
+	for _, file := range files {
+		p, err := os.ReadFile(file)
+		if err != nil {
+			return "", fmt.Errorf("key %s: %w", file, err)
+		}
+		block, err := openpgp.Armor(p)
+		if err != nil {
+			return "", fmt.Errorf("key %s: %w", file, err)
+		}
+		blocks.WriteString(block)
 	}
-	return openpgp.Armor(p)
+	return openpgp.Armor([]byte(blocks.String()))
 }

@@ -24,15 +24,15 @@ func TestSourcesFiles(t *testing.T) {
 		{Name: "main", URL: "http://deb.example.org/demo", Suites: []string{"stable", "stable-updates"}, Components: []string{"main", "extra"},
 			Keyrings: []string{"/usr/share/keyrings/demo.gpg", "/elsewhere/demo.gpg"}, GPGCheck: true},
 		{Name: "distribution's, key from the recipe", URL: "http://deb.example.org/security", Suites: []string{"s"}, Components: []string{"main"},
-			Keyrings: []string{"/usr/share/keyrings/demo.gpg"}, KeyFile: keyFile, AptOrigin: "Demo", GPGCheck: true},
-		{Name: "own key", URL: "https://example.org/own", Suites: []string{"x"}, Components: []string{"main"}, Keyrings: []string{"/k.gpg"}, KeyFile: keyFile, GPGCheck: true},
+			Keyrings: []string{"/usr/share/keyrings/demo.gpg"}, KeyFiles: []string{keyFile}, AptOrigin: "Demo", GPGCheck: true},
+		{Name: "own key", URL: "https://example.org/own", Suites: []string{"x"}, Components: []string{"main"}, Keyrings: []string{"/k.gpg"}, KeyFiles: []string{keyFile}, GPGCheck: true},
 		{Name: "host", URL: "file:///home/me/mirror", Suites: []string{"x"}, Components: []string{"main"}, GPGCheck: true},
 		{Name: "unverified", URL: "https://example.org/any", Suites: []string{"x"}, Components: []string{"main"}, Keyrings: []string{"/k.gpg"}, AllowExpired: true},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := armoredKey(keyFile)
+	key, err := armoredKeys([]string{keyFile})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ Trusted: yes
 		t.Errorf("from a directory of the host: %+v, %v", files, err)
 	}
 	wrong := writeFile(t, "key", []byte("no key"))
-	_, err = SourcesFiles("demo-1", []distros.Repository{{Name: "own", KeyFile: wrong, GPGCheck: true}})
+	_, err = SourcesFiles("demo-1", []distros.Repository{{Name: "own", KeyFiles: []string{wrong}, GPGCheck: true}})
 	if err == nil || !strings.HasPrefix(err.Error(), "repository own: key "+wrong+": ") {
 		t.Errorf("a wrong key: %v", err)
 	}
@@ -127,7 +127,7 @@ func TestSourcesFilesKey(t *testing.T) {
 		"the key of others":    {publicKeys(t, keys[2]), false},
 	} {
 		files, err := SourcesFiles("demo", []distros.Repository{{
-			Name: "own", URL: server.URL, Suites: []string{"stable"}, Components: []string{"main"}, GPGCheck: true, KeyFile: writeFile(t, "key", test.file),
+			Name: "own", URL: server.URL, Suites: []string{"stable"}, Components: []string{"main"}, GPGCheck: true, KeyFiles: []string{writeFile(t, "key", test.file)},
 		}})
 		if err != nil {
 			t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/distros"
 	"github.com/imagefactory/imagefactory/distros/deb"
+	"github.com/imagefactory/imagefactory/distros/openpgp"
 	"github.com/imagefactory/imagefactory/fetch"
 	"github.com/imagefactory/imagefactory/recipes"
 	"github.com/imagefactory/imagefactory/stages"
@@ -219,22 +220,28 @@ func (env *Environment) packageURLs(r *recipes.Recipe, lock *recipes.Lock, p rec
 
 // keyring returns the keys a repository is verified with, or why there are none.
 func keyring(repo distros.Repository) (deb.Keyring, error) {
-	files := repo.Keyrings
-	if repo.KeyFile != "" {
-		files = []string{repo.KeyFile}
+	var keys deb.Keyring
+	files, all := repo.Keyrings, false
+	if len(repo.KeyFiles) > 0 {
+		files, all = repo.KeyFiles, true
 	}
 	for _, file := range files {
 		p, err := os.ReadFile(file)
-		if errors.Is(err, os.ErrNotExist) {
+		if errors.Is(err, os.ErrNotExist) && !all {
 			continue
 		}
 		if err != nil {
 			return nil, &HostError{fmt.Sprintf("repository %s: the keyring cannot be read: %v", repo.Name, err)}
 		}
-		keys, err := deb.ParseKeyring(p)
+		more, err := deb.ParseKeyring(p)
 		if err != nil {
 			return nil, &HostError{fmt.Sprintf("repository %s: keyring %s: %v", repo.Name, file, err)}
 		}
+		if keys = openpgp.Merge(keys, more); !all {
+			break
+		}
+	}
+	if len(keys) > 0 {
 		return keys, nil
 	}
 	remedy := "set gpg_key in its repository block"

@@ -263,7 +263,7 @@ func TestKeyring(t *testing.T) {
 	if _, err = keyring(repo); err == nil || status(err) != 3 || !strings.HasPrefix(err.Error(), "repository debian: keyring "+broken+": ") {
 		t.Errorf("broken: %v", err)
 	}
-	repo.KeyFile = none // what the recipe names is the only one
+	repo.KeyFiles = []string{none} // what the recipe names is the only one
 	if _, err = keyring(repo); err == nil || !strings.Contains(err.Error(), "looked for "+none+")") {
 		t.Errorf("a key of the recipe's: %v", err)
 	}
