@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -10,9 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/imagefactory/imagefactory/distros"
 	"github.com/imagefactory/imagefactory/distros/deb"
-	"github.com/imagefactory/imagefactory/distros/openpgp"
 	"github.com/imagefactory/imagefactory/fetch"
 	"github.com/imagefactory/imagefactory/recipes"
 	"github.com/imagefactory/imagefactory/stages"
@@ -174,12 +171,23 @@ func (env *Environment) mirrors(r *recipes.Recipe, index int, suite string) []st
 	if len(general) > 0 && index == 0 {
 		return general
 	}
-	uris := general
+	uris := slices.Clone(general)
 	if repo.AptOrigin != "" {
 		arch, _ := r.Distro.Architecture(r.Arch)
 		uris = append(uris, deb.AptMirrors(env.aptSources, suite, repo.Components, arch.PackageArch, repo.Keyrings)...)
 	}
-	return append(uris, repo.URL)
+	if repo.URL != "" {
+		uris = append(uris, repo.URL)
+	}
+	return uris
+}
+
+// redirected reports whether a mirror given for the repository is the only one.
+func (env *Environment) redirected(r *recipes.Recipe, index int) bool {
+	return slices.ContainsFunc(env.Options.Mirrors, func(m string) bool {
+		name, _, _ := parseMirror(m) // checked by Open
+		return name == r.Rootfs.Repositories[index].Name || name == "" && index == 0
+	})
 }
 
 // checkMirrors makes sure that mirrors which name a repository name one of the recipe's.
@@ -216,37 +224,4 @@ func (env *Environment) packageURLs(r *recipes.Recipe, lock *recipes.Lock, p rec
 		}
 	}
 	return urls
-}
-
-// keyring returns the keys a repository is verified with, or why there are none.
-func keyring(repo distros.Repository) (deb.Keyring, error) {
-	var keys deb.Keyring
-	files, all := repo.Keyrings, false
-	if len(repo.KeyFiles) > 0 {
-		files, all = repo.KeyFiles, true
-	}
-	for _, file := range files {
-		p, err := os.ReadFile(file)
-		if errors.Is(err, os.ErrNotExist) && !all {
-			continue
-		}
-		if err != nil {
-			return nil, &HostError{fmt.Sprintf("repository %s: the keyring cannot be read: %v", repo.Name, err)}
-		}
-		more, err := deb.ParseKeyring(p)
-		if err != nil {
-			return nil, &HostError{fmt.Sprintf("repository %s: keyring %s: %v", repo.Name, file, err)}
-		}
-		if keys = openpgp.Merge(keys, more); !all {
-			break
-		}
-	}
-	if len(keys) > 0 {
-		return keys, nil
-	}
-	remedy := "set gpg_key in its repository block"
-	if repo.KeyringPackage != "" {
-		remedy = fmt.Sprintf("install the package %s, or %s", repo.KeyringPackage, remedy)
-	}
-	return nil, &HostError{fmt.Sprintf("repository %s: no keyring to verify it with (looked for %s); %s", repo.Name, strings.Join(files, ", "), remedy)}
 }

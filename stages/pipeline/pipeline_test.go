@@ -264,7 +264,7 @@ func TestKeyring(t *testing.T) {
 		t.Errorf("broken: %v", err)
 	}
 	repo.KeyFiles = []string{none} // what the recipe names is the only one
-	if _, err = keyring(repo); err == nil || !strings.Contains(err.Error(), "looked for "+none+")") {
+	if _, err = keyring(repo); err == nil || status(err) != 3 || !strings.Contains(err.Error(), none) {
 		t.Errorf("a key of the recipe's: %v", err)
 	}
 }
