@@ -53,7 +53,7 @@ func enterRoot(spec *runSpec) error {
 	}
 	defer c.close()
 	m := mounter{c: c, spec: spec}
-	for _, step := range []func() error{m.dev, m.proc, m.sys, m.tmpfs, m.binds} {
+	for _, step := range []func() error{m.dev, m.proc, m.sys, m.tmpfs, m.chroots, m.binds} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -195,6 +195,31 @@ func (m *mounter) mkdir(path string, mode uint32) error {
 	}
 	if err := unix.Mkdirat(dir, name, mode); err != nil && !errors.Is(err, unix.EEXIST) {
 		return pathError("mkdir", path, err)
+	}
+	return nil
+}
+
+// chroots makes what is mounted in the root visible in the directories that the command
+// changes its root to.
+func (m *mounter) chroots() error {
+	if len(m.spec.Chroots) == 0 {
+		return nil
+	}
+	for _, d := range chrootDirs {
+		root, err := m.c.dir(tree.Root)
+		if err != nil {
+			return err
+		}
+		mounted, err := openat(root, d, unix.O_PATH)
+		if err != nil {
+			return pathError("open", d, err)
+		}
+		defer unix.Close(mounted)
+		for _, dir := range m.spec.Chroots {
+			if err := m.bind(fmt.Sprintf("/proc/self/fd/%d", mounted), tree.Join(dir, d), false); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -54,6 +54,10 @@ type Command struct {
 	Network  bool
 	Hostname string // empty means "localhost"
 	Binds    []Bind
+	// Chroots are directories of the root, such as "sysroot", that the command itself
+	// enters with chroot(2): they get the same /dev, /proc and /sys as the root. Plain
+	// mode cannot do that and refuses it with a *HostError.
+	Chroots []string
 }
 
 // Bind makes a file or directory of the host visible in the root. It is never

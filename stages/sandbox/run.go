@@ -32,6 +32,7 @@ type runSpec struct {
 	Hostname string
 	Network  bool
 	Binds    []bindSpec
+	Chroots  []string
 
 	Mode Mode   // set by the helper
 	Root string // path of the directory that becomes /; set by the helper
@@ -70,6 +71,12 @@ func (c *Command) spec() (runSpec, error) {
 		}
 		s.Binds = append(s.Binds, bindSpec{Source: source, Target: b.Target, Writable: b.Writable})
 	}
+	for _, dir := range c.Chroots {
+		if err := tree.CheckPath(dir); err != nil {
+			return s, fmt.Errorf("the directory %q to change the root to: %w", dir, err)
+		}
+		s.Chroots = append(s.Chroots, dir)
+	}
 	if c.Network {
 		s.Binds = append(s.Binds, bindSpec{Source: "/etc/resolv.conf", Target: "etc/resolv.conf", Optional: true})
 	}
@@ -106,6 +113,12 @@ func (s *server) run(ctx context.Context, spec *runSpec, files []*os.File) (err 
 	}
 	if len(files) != 3 {
 		return fmt.Errorf("%d files for stdin, stdout and stderr", len(files))
+	}
+	if s.Mode == Plain && len(spec.Chroots) > 0 {
+		return &HostError{
+			Problem: fmt.Sprintf("%s works on a second root below its own, and the sandbox cannot mount what belongs there in mode %q", spec.Args[0], Plain),
+			Remedy:  "build where imagefactory may make namespaces: as an ordinary user with subordinate ids, or as root outside of a container",
+		}
 	}
 	spec.Mode, spec.Root = s.Mode, s.root
 	c, err := newCursor(s.root)
@@ -209,6 +222,9 @@ func (r *initResult) err(program string) error {
 // this order.
 var freshDirs = []string{"dev", "proc", "sys", "run", "tmp"}
 
+// chrootDirs are those that Command.Chroots get as well.
+var chrootDirs = []string{"dev", "proc", "sys"}
+
 // points are the mount points that were made in the root's directory for one Run.
 type points struct {
 	c    *cursor
@@ -229,6 +245,16 @@ func (p *points) prepare(spec *runSpec) error {
 	for _, d := range freshDirs {
 		if err := p.ensure(d, true); err != nil {
 			return err
+		}
+	}
+	for _, dir := range spec.Chroots {
+		for _, d := range chrootDirs {
+			if err := p.ensureParents(tree.Join(dir, d)); err != nil {
+				return err
+			}
+			if err := p.ensure(tree.Join(dir, d), true); err != nil {
+				return err
+			}
 		}
 	}
 	binds := spec.Binds

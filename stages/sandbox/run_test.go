@@ -48,6 +48,40 @@ func init() {
 		}
 		return nil
 	}
+	// chrooted looks at what /dev, /proc and /sys have after changing the root.
+	toolFuncs["chrooted"] = func(dirs []string) error {
+		host, err := os.Open("/")
+		if err != nil {
+			return err
+		}
+		defer host.Close()
+		for _, dir := range dirs {
+			if err := syscall.Chroot(dir); err != nil {
+				return err
+			}
+			if err := os.WriteFile("/dev/null", []byte("gone"), 0o644); err != nil {
+				return err
+			}
+			if st, err := os.Stat("/dev/null"); err != nil || st.Mode()&fs.ModeCharDevice == 0 {
+				return fmt.Errorf("/dev/null is no device: %v", err)
+			}
+			if _, err := os.Stat("/dev/kept"); err == nil {
+				return errors.New("/dev is what the tree has")
+			}
+			for _, path := range []string{"/proc/self/status", "/sys/kernel"} {
+				if _, err := os.Stat(path); err != nil {
+					return err
+				}
+			}
+			if err := host.Chdir(); err != nil {
+				return err
+			}
+			if err := syscall.Chroot("."); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	toolFuncs["stdin"] = func([]string) error {
 		_, err := io.Copy(os.Stdout, os.Stdin)
 		return err
@@ -793,6 +827,35 @@ func TestSandboxBinds(t *testing.T) {
 		}
 		if d := diff(want, f.capture()); d != "" {
 			t.Error(d)
+		}
+	})
+}
+
+// A directory that the command makes its root has the devices and processes of the
+// sandbox, and nothing of them is captured.
+func TestSandboxChroots(t *testing.T) {
+	eachMode(t, func(t *testing.T, m Mode) {
+		f := newFixture(t, m)
+		want := f.tree(dir("sysroot", 0o755), dir("sysroot/dev", 0o700), f.file("sysroot/dev/kept", "kept", 0o600), dir("empty", 0o755))
+		f.checkout(want)
+		out, err := f.try(Command{Chroots: []string{"sysroot", "empty/below"}}, "chrooted", "/sysroot", "/empty/below")
+		if m == Plain {
+			var host *HostError
+			if !errors.As(err, &host) || host.ExitStatus() != 3 {
+				t.Errorf("plain mode: %v", err)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if d := diff(want, f.capture()); d != "" {
+			t.Error(d)
+		}
+		for _, dir := range []string{"../x", "/abs", "a//b"} {
+			if _, err := f.try(Command{Chroots: []string{dir}}, "exit", "0"); err == nil {
+				t.Errorf("%s: no error", dir)
+			}
 		}
 	})
 }

@@ -136,14 +136,19 @@ func withoutFiles(before, after *tree.Tree, files []File) (*tree.Tree, error) {
 	return edit.Tree()
 }
 
+// Mode returns how the session's commands run.
+func (s *Session) Mode() sandbox.Mode { return s.root.Mode() }
+
 // Command is a command to run in a session.
 type Command struct {
 	Name    string // for messages
 	Args    []string
 	Env     map[string]string // over that of the session
 	Stdin   []byte
+	Stdout  io.Writer // gets the standard output instead of the log; nil: the log
 	Network bool
 	Binds   []sandbox.Bind
+	Chroots []string // see sandbox.Command
 }
 
 // CommandError says which command failed and what it printed last.
@@ -178,7 +183,10 @@ func (s *Session) Run(ctx context.Context, c Command) error {
 	log := &lines{emit: func(text string) {
 		s.run.Emit(stages.Event{Kind: stages.Log, Item: c.Name, Text: text})
 	}}
-	command := sandbox.Command{Args: c.Args, Env: env, Stdout: log, Stderr: log, Network: c.Network, Binds: c.Binds}
+	command := sandbox.Command{Args: c.Args, Env: env, Stdout: log, Stderr: log, Network: c.Network, Binds: c.Binds, Chroots: c.Chroots}
+	if c.Stdout != nil {
+		command.Stdout = c.Stdout
+	}
 	if c.Stdin != nil {
 		command.Stdin = bytes.NewReader(c.Stdin)
 	}
