@@ -69,6 +69,7 @@ func (d Decoder) distro(name string, b *decode.Body) Distro {
 			Packages: b.Strings("host_packages"), Services: b.Strings("host_services"), Group: b.String("host_group", ""), Size: b.String("host_size", "2GiB"),
 		},
 	}
+	v.Notes = b.Strings("notes")
 	b.Require("family", `family = "deb"`)
 	d.verified(b, &v)
 	for _, blk := range b.Labelled("repository", "name", true) {

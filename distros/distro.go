@@ -31,6 +31,7 @@ type Distro struct {
 	Verified map[string]string
 	// Unverified are remarks about what nobody has checked, one sentence each; may be empty. Not inherited.
 	Unverified []string
+	Notes      []string // what whoever uses it must know, one sentence each; may be empty
 }
 
 // Families of package formats.
@@ -76,10 +77,10 @@ type Repository struct {
 	KeyFiles  []string `json:"-"`
 	KeyDigest string   // "sha256:<hex>" of the KeyFiles one after the other, else empty
 
-	Keyrings       []string // keyring files to try on the build host, in order; the first which exists is taken
+	Keyrings       []string // keyring files to look for on the build host; all that exist count
 	KeyringPackage string   // the host package which ships them, to name it in errors; may be empty
 
-	// KeyURL is where a key can be downloaded when no keyring exists, with variables like URL. The keys in it which count
+	// KeyURL is where a key can be downloaded when none of the Keyrings exists, with variables like URL. The keys in it which count
 	// are those whose fingerprint is one of KeyFingerprints: OpenPGP fingerprints in upper case hexadecimal. Rpm only.
 	KeyURL          string
 	KeyFingerprints []string

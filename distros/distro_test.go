@@ -97,7 +97,7 @@ func TestUnknown(t *testing.T) {
 }
 
 // Hosts that data files may name: the fallback mirrors.
-var mirrors = regexp.MustCompile(`^http://(ftp\.debian\.org|mirrors\.edge\.kernel\.org)/`)
+var mirrors = regexp.MustCompile(`^(http://(ftp\.debian\.org|mirrors\.edge\.kernel\.org|mirrors\.bclinux\.org)|https://(repo\.openeuler\.org|mirror\.stream\.centos\.org|www\.centos\.org|download\.rockylinux\.org|update\.cs2c\.com\.cn))/`)
 
 func TestDataFiles(t *testing.T) {
 	entries, err := data.ReadDir(".")

@@ -129,24 +129,21 @@ func (r *Repository) describeKeys() string {
 
 // Verification says in one sentence how far the definition was checked.
 func (d *Distro) Verification() string {
-	var missing []string
+	var checked, missing []string
 	for _, kind := range FactKinds {
-		if d.Verified[kind] == "" {
+		if d.Verified[kind] != "" {
+			checked = append(checked, kind)
+		} else {
 			missing = append(missing, kind)
 		}
 	}
 	switch {
 	case len(missing) == 0:
 		return "verified"
-	case len(missing) == len(FactKinds):
+	case d.Verified[FactBoot] != "":
+		return "verified, apart from " + strings.Join(missing, ", ")
+	case len(checked) == 0:
 		return "definition not yet verified on the vendor's packages"
-	case d.Verified[FactBoot] == "" && d.Verified[FactKernel] == "":
-		return "definition not yet verified on the vendor's packages, apart from " + strings.Join(d.checked(), ", ")
 	}
-	return "verified, apart from " + strings.Join(missing, ", ")
-}
-
-// checked lists the kinds of facts that were checked.
-func (d *Distro) checked() []string {
-	return slices.DeleteFunc(slices.Clone(FactKinds), func(kind string) bool { return d.Verified[kind] == "" })
+	return "definition not yet verified on the vendor's packages; checked otherwise: " + strings.Join(checked, ", ")
 }

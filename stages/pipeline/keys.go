@@ -54,13 +54,13 @@ func pinned(p []byte, fingerprints []string) (openpgp.Keyring, error) {
 // keyring returns the keys in files a repository is verified with, or why there are none.
 func keyring(repo distros.Repository) (openpgp.Keyring, error) {
 	var keys openpgp.Keyring
-	files, all := repo.Keyrings, false
+	files, named := repo.Keyrings, false
 	if len(repo.KeyFiles) > 0 {
-		files, all = repo.KeyFiles, true
+		files, named = repo.KeyFiles, true
 	}
 	for _, file := range files {
 		p, err := os.ReadFile(file)
-		if errors.Is(err, os.ErrNotExist) && !all {
+		if errors.Is(err, os.ErrNotExist) && !named {
 			continue
 		}
 		if err != nil {
@@ -70,9 +70,7 @@ func keyring(repo distros.Repository) (openpgp.Keyring, error) {
 		if err != nil {
 			return nil, &HostError{fmt.Sprintf("repository %s: keyring %s: %v", repo.Name, file, err)}
 		}
-		if keys = openpgp.Merge(keys, more); !all {
-			break
-		}
+		keys = openpgp.Merge(keys, more)
 	}
 	if len(keys) > 0 {
 		return keys, nil

@@ -1,0 +1,84 @@
+distro "bclinux-euler-21.10" {
+  inherits = "openeuler"
+  title    = "BCLinux for Euler 21.10"
+  version  = "21.10"
+
+  repository "os" {
+    url        = "http://mirrors.bclinux.org/bclinux/oe$releasever/OS/$basearch"
+    key_source = "on an installed system, in /etc/pki/rpm-gpg"
+    exclude    = ["bclinux-license-manager"]
+  }
+
+  repository "everything" {
+    url        = "http://mirrors.bclinux.org/bclinux/oe$releasever/everything/$basearch"
+    key_source = "on an installed system, in /etc/pki/rpm-gpg"
+    exclude    = ["bclinux-license-manager"]
+  }
+
+  repository "update" {
+    url        = "http://mirrors.bclinux.org/bclinux/oe$releasever/update/$basearch"
+    key_source = "on an installed system, in /etc/pki/rpm-gpg"
+    exclude    = ["bclinux-license-manager"]
+  }
+
+  repository "extras" {
+    url        = "http://mirrors.bclinux.org/bclinux/oe$releasever/extras/$basearch"
+    key_source = "on an installed system, in /etc/pki/rpm-gpg"
+    exclude    = ["bclinux-license-manager"]
+  }
+
+  architecture "x86_64" {
+    signed {
+      prefix = "/EFI/bclinux"
+
+      file "shim" {
+        sources = ["/boot/efi/EFI/bclinux/shimx64.efi", "/boot/efi/EFI/BOOT/BOOTX64.EFI"]
+        name    = "shimx64.efi"
+      }
+
+      file "mokmanager" {
+        sources = ["/boot/efi/EFI/bclinux/mmx64.efi", "/boot/efi/EFI/BOOT/mmx64.efi"]
+        name    = "mmx64.efi"
+      }
+
+      file "grub" {
+        sources = ["/boot/efi/EFI/bclinux/grubx64.efi"]
+        name    = "grubx64.efi"
+      }
+    }
+  }
+
+  architecture "aarch64" {
+    signed {
+      prefix = "/EFI/bclinux"
+
+      file "shim" {
+        sources = ["/boot/efi/EFI/bclinux/shimaa64.efi", "/boot/efi/EFI/BOOT/BOOTAA64.EFI"]
+        name    = "shimaa64.efi"
+      }
+
+      file "mokmanager" {
+        sources = ["/boot/efi/EFI/bclinux/mmaa64.efi", "/boot/efi/EFI/BOOT/mmaa64.efi"]
+        name    = "mmaa64.efi"
+      }
+
+      file "grub" {
+        sources = ["/boot/efi/EFI/bclinux/grubaa64.efi"]
+        name    = "grubaa64.efi"
+      }
+    }
+  }
+
+  grub {
+    vendor = "/EFI/bclinux"
+  }
+
+  selinux {
+    mode = "disabled"
+  }
+
+  unverified = [
+    "Nothing of it was seen: neither packages nor metadata. Names follow openEuler.",
+    "The EFI directory, the names of boot packages and the default of SELinux are guesses from its documentation.",
+  ]
+}
