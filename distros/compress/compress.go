@@ -1,5 +1,5 @@
 // Package compress reads the compressed streams that package archives, repository
-// indexes and root file systems come in: gzip, xz, zstd and bzip2.
+// indexes and root file systems come in: gzip, xz, zstd, bzip2 and lzma.
 //
 // The streams are strangers': one that asks for more memory than the archives of any
 // distribution is refused. Checksums are verified as far as a stream is read, the last
@@ -10,7 +10,6 @@ import (
 	"bufio"
 	"bytes"
 	"compress/bzip2"
-	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -18,6 +17,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/mikelolasagasti/xz"
+	"github.com/ulikunitz/xz/lzma"
 )
 
 // Memory a compressed stream may ask for. "xz -9" needs 64 MiB, "zstd --long"
@@ -34,7 +34,7 @@ var (
 )
 
 // NewReader returns a reader of what r holds, by the suffix of its file name:
-// none, .gz, .xz, .zst or .bz2. The caller calls release once it has stopped
+// none, .gz, .xz, .zst, .bz2 or .lzma, the old form of xz without checksums. The caller calls release once it has stopped
 // reading.
 func NewReader(suffix string, r io.Reader) (plain io.Reader, release func(), err error) {
 	switch suffix {
@@ -50,7 +50,8 @@ func NewReader(suffix string, r io.Reader) (plain io.Reader, release func(), err
 	case ".bz2":
 		return bzip2.NewReader(r), func() {}, nil
 	case ".lzma":
-		return nil, nil, errors.New("the old .lzma compression is not supported; rebuild the package with xz or zstd")
+		z, err := lzma.ReaderConfig{DictCap: maxXzDictionary}.NewReader(bufio.NewReaderSize(r, 64<<10))
+		return z, func() {}, err
 	default:
 		return nil, nil, fmt.Errorf("the compression %q is not known", suffix)
 	}

@@ -70,6 +70,23 @@ func TestDecompress(t *testing.T) {
 	}
 }
 
+// lzma has no checksum, so damage shows only where it breaks the stream.
+func TestDecompressLZMA(t *testing.T) {
+	text := bytes.Repeat([]byte("Some text that is worth compressing.\n"), 50_000)
+	for name, want := range map[string][]byte{"text": text, "empty": nil} {
+		p := compressWith(t, ".xz", want, "--format=lzma", "--check=none")
+		if got, err := decompressAll(".lzma", p); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %d bytes, %v; want %d", name, len(got), err, len(want))
+		}
+		if _, err := decompressAll(".lzma", p[:len(p)-2]); err == nil {
+			t.Errorf("%s: a part of it is no error", name)
+		}
+	}
+	if _, err := decompressAll(".lzma", compressWith(t, ".xz", text, "--format=lzma", "--check=none", "--lzma1=dict=128MiB")); err == nil {
+		t.Error("a dictionary of 128 MiB is accepted")
+	}
+}
+
 // Streams that ask for more memory than any archive's are refused, not served.
 func TestDecompressMemory(t *testing.T) {
 	for suffix, option := range map[string]string{".xz": "--lzma2=dict=128MiB", ".zst": "--long=30"} {
