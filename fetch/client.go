@@ -21,7 +21,7 @@ import (
 type Options struct {
 	Dir      string // the cache; created when it does not exist
 	Parallel int    // transfers at a time; 0: 6
-	Offline  bool   // use only the cache and file:// URLs
+	Offline  bool   // use only the cache and URLs of this machine's files
 
 	// Progress, when set, is told how downloads advance: when one starts, every
 	// 100 ms, and when it ends. Calls do not overlap. It is not called for what
@@ -45,13 +45,17 @@ type Progress struct {
 // A Request asks for one file.
 type Request struct {
 	Name   string       // for messages; defaults to the last element of the first URL
-	URLs   []string     // http, https or file; the same file on several mirrors, the preferred one first
+	URLs   []string     // http, https, file or iso (see IsLocal); the same file on several mirrors, the preferred one first
 	Size   int64        // bytes; 0 if unknown
 	Digest store.Digest // must be set
 }
 
 // ErrNotFound says that the servers answered and do not have the file.
 var ErrNotFound = errors.New("not found")
+
+// ErrForbidden says that the servers answered and do not hand out the file, with the
+// status 401 or 403. Object stores answer so when they do not have it.
+var ErrForbidden = errors.New("forbidden")
 
 // OfflineError says that something is not in the cache and may not be fetched.
 type OfflineError struct {
@@ -77,6 +81,9 @@ type Client struct {
 	http    *http.Client
 	slots   *semaphore.Weighted
 	report  sync.Mutex // held while calling Options.Progress
+
+	imagesLock sync.Mutex
+	images     map[string]*isoImage // those used so far, by the path of the file
 }
 
 // New returns a Client and creates its cache.
@@ -182,14 +189,15 @@ func (r *Request) complete() error {
 	return nil
 }
 
-// allowed returns the URLs that may be used: all, or those of files when offline.
+// allowed returns the URLs that may be used: all, or those of this machine's files when
+// offline.
 func (c *Client) allowed(urls []string) []string {
 	if !c.options.Offline {
 		return urls
 	}
 	var local []string
 	for _, u := range urls {
-		if parsed, err := url.Parse(u); err == nil && parsed.Scheme == "file" {
+		if IsLocal(u) {
 			local = append(local, u)
 		}
 	}

@@ -14,6 +14,10 @@
 //	                SHA-256 of its URL: one line of JSON (url, etag,
 //	                last_modified, fetched), then the document
 //
+// Files of this machine are fetched by URLs, too: file:///dir/name, and
+// iso:/dir/image.iso!/dir/name for what an ISO 9660 image holds, which is read without
+// mounting it. The first "!/" ends the path of the image.
+//
 // Everything in it can be deleted at any time when no build is running.
 //
 // # Trust

@@ -546,11 +546,11 @@ func TestGetFile(t *testing.T) {
 func TestGetMalformedURL(t *testing.T) {
 	c := newClient(t, Options{})
 	for text, want := range map[string]string{
-		"ftp://user:secret@host/a": "ftp://user:xxxxx@host/a is not an http, https or file URL",
+		"ftp://user:secret@host/a": "ftp://user:xxxxx@host/a is not an http, https, file or iso URL",
 		"http:///a":                "names no server",
-		"file://etc/passwd":        "a file URL has three slashes",
+		"file://etc/passwd":        "the URL of a file has three slashes",
 		"http://user:secret@ho st": "its URL is malformed",
-		"/etc/passwd":              "is not an http, https or file URL",
+		"/etc/passwd":              "is not an http, https, file or iso URL",
 	} {
 		_, err := c.Get(t.Context(), Request{Name: "a", URLs: []string{text}, Digest: digestOf([]byte("x"))})
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {

@@ -48,8 +48,8 @@ func (c *Client) Fresh(ctx context.Context, rawURL string, accept func([]byte) e
 	if err != nil {
 		return nil, errors.New("the URL of a document is malformed")
 	}
-	if u.Scheme == "file" {
-		return freshFile(u, accept)
+	if isLocal(u) {
+		return c.freshLocal(ctx, u, accept)
 	}
 	kept := filepath.Join(c.options.Dir, freshDir, hexName(store.Sum([]byte(rawURL))))
 	header, old, err := readKept(kept)
@@ -84,13 +84,21 @@ func (c *Client) Fresh(ctx context.Context, rawURL string, accept func([]byte) e
 	return body, writeKept(kept, header, body)
 }
 
-func freshFile(u *url.URL, accept func([]byte) error) ([]byte, error) {
-	body, err := os.ReadFile(u.Path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %w", ErrNotFound, err)
+func (c *Client) freshLocal(ctx context.Context, u *url.URL, accept func([]byte) error) ([]byte, error) {
+	if err := checkLocal(u); err != nil {
+		return nil, err
 	}
+	f, err := c.openLocal(ctx, u)
 	if err != nil {
 		return nil, err
+	}
+	defer f.Close()
+	body, err := io.ReadAll(io.LimitReader(&contextReader{ctx, f}, MaxFreshBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(body) > MaxFreshBytes {
+		return nil, fmt.Errorf("%s has more than %d bytes", u.Path, MaxFreshBytes)
 	}
 	return body, accept(body)
 }

@@ -7,11 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -34,7 +32,13 @@ type statusError struct {
 func (e *statusError) Error() string { return "the server answers " + e.text }
 
 func (e *statusError) Is(target error) bool {
-	return target == ErrNotFound && (e.status == http.StatusNotFound || e.status == http.StatusGone)
+	switch e.status {
+	case http.StatusNotFound, http.StatusGone:
+		return target == ErrNotFound
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return target == ErrForbidden
+	}
+	return false
 }
 
 // stalledError ends a transfer that brings nothing any more.
@@ -94,10 +98,10 @@ func (e *Error) advice() string {
 	return "check the network and the proxy settings (http_proxy, https_proxy, no_proxy), or choose another mirror"
 }
 
-// Is reports ErrNotFound when every server answered that.
+// Is reports ErrNotFound or ErrForbidden when every server answered that.
 func (e *Error) Is(target error) bool {
 	for _, s := range e.sources {
-		if target != ErrNotFound || !errors.Is(s.err, ErrNotFound) {
+		if target != ErrNotFound && target != ErrForbidden || !errors.Is(s.err, target) {
 			return false
 		}
 	}
@@ -165,12 +169,12 @@ func parseSources(name string, urls []string) ([]*source, error) {
 			if u.Host == "" {
 				return nil, fmt.Errorf("cannot download %s: the URL %s names no server", name, u.Redacted())
 			}
-		case "file":
-			if u.Host != "" && u.Host != "localhost" {
-				return nil, fmt.Errorf("cannot download %s: a file URL has three slashes, not %s", name, u.Redacted())
+		case "file", "iso":
+			if err := checkLocal(u); err != nil {
+				return nil, fmt.Errorf("cannot download %s: %w", name, err)
 			}
 		default:
-			return nil, fmt.Errorf("cannot download %s: %s is not an http, https or file URL", name, u.Redacted())
+			return nil, fmt.Errorf("cannot download %s: %s is not an http, https, file or iso URL", name, u.Redacted())
 		}
 		sources = append(sources, &source{url: u})
 	}
@@ -279,8 +283,8 @@ func cause(ctx context.Context, err error) error {
 // open starts the transfer of what p lacks of the file at u. If the source cannot
 // start there, p is emptied.
 func (c *Client) open(ctx context.Context, u *url.URL, r Request, p *partial) (io.ReadCloser, error) {
-	if u.Scheme == "file" {
-		return openFile(ctx, u, p)
+	if isLocal(u) {
+		return c.openAt(ctx, u, p)
 	}
 	header := http.Header{}
 	if p.size > 0 {
@@ -357,23 +361,13 @@ func contentRangeStart(s string) (int64, error) {
 	return strconv.ParseInt(first, 10, 64)
 }
 
-// openFile opens a file of this machine where p ends.
-func openFile(ctx context.Context, u *url.URL, p *partial) (io.ReadCloser, error) {
-	f, err := os.Open(u.Path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &permanentError{fmt.Errorf("%w: %w", ErrNotFound, err)}
-	}
+// openAt opens a file of this machine where p ends.
+func (c *Client) openAt(ctx context.Context, u *url.URL, p *partial) (io.ReadCloser, error) {
+	f, err := c.openLocal(ctx, u)
 	if err != nil {
 		return nil, &permanentError{err}
 	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("it is not a regular file")
-	}
-	if err == nil {
-		_, err = f.Seek(p.size, io.SeekStart)
-	}
-	if err != nil {
+	if _, err := f.Seek(p.size, io.SeekStart); err != nil {
 		f.Close()
 		return nil, &permanentError{err}
 	}
