@@ -26,6 +26,7 @@ type Machine struct {
 	Accel    Accelerator // "": DetectAccelerator decides
 	Memory   int64       // bytes of memory; 0: 1 GiB
 	Disks    []Disk      // in boot order; virtio block devices
+	Vars     string      // variable store the machine gets a copy of; "": the one that belongs to Firmware
 	SSHPort  int         // TCP port on 127.0.0.1 that leads to the guest's port 22; 0: none
 
 	// Terminal connects the guest's serial port with this process's standard
@@ -251,6 +252,9 @@ func (m Machine) firmwareArguments(dir string) ([]string, error) {
 	files, err := FindFirmware(m.Firmware)
 	if err != nil {
 		return nil, err
+	}
+	if m.Vars != "" {
+		files.Vars = m.Vars
 	}
 	vars, err := files.copyVars(dir)
 	if err != nil {
