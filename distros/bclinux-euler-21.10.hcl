@@ -5,25 +5,25 @@ distro "bclinux-euler-21.10" {
 
   repository "os" {
     url        = "http://mirrors.bclinux.org/bclinux/oe$releasever/OS/$basearch"
-    key_source = "on an installed system, in /etc/pki/rpm-gpg"
+    key_source = "in /etc/pki/rpm-gpg of an installed system"
     exclude    = ["bclinux-license-manager"]
   }
 
   repository "everything" {
     url        = "http://mirrors.bclinux.org/bclinux/oe$releasever/everything/$basearch"
-    key_source = "on an installed system, in /etc/pki/rpm-gpg"
+    key_source = "in /etc/pki/rpm-gpg of an installed system"
     exclude    = ["bclinux-license-manager"]
   }
 
   repository "update" {
     url        = "http://mirrors.bclinux.org/bclinux/oe$releasever/update/$basearch"
-    key_source = "on an installed system, in /etc/pki/rpm-gpg"
+    key_source = "in /etc/pki/rpm-gpg of an installed system"
     exclude    = ["bclinux-license-manager"]
   }
 
   repository "extras" {
     url        = "http://mirrors.bclinux.org/bclinux/oe$releasever/extras/$basearch"
-    key_source = "on an installed system, in /etc/pki/rpm-gpg"
+    key_source = "in /etc/pki/rpm-gpg of an installed system"
     exclude    = ["bclinux-license-manager"]
   }
 

@@ -5,12 +5,12 @@ distro "kylin-v10-sp3" {
 
   repository "base" {
     url        = "https://update.cs2c.com.cn/NS/V10/V10SP3/os/adv/lic/base/$basearch"
-    key_source = "on an installed system, /etc/pki/rpm-gpg/RPM-GPG-KEY-kylin"
+    key_source = "/etc/pki/rpm-gpg/RPM-GPG-KEY-kylin of an installed system"
   }
 
   repository "updates" {
     url        = "https://update.cs2c.com.cn/NS/V10/V10SP3/os/adv/lic/updates/$basearch"
-    key_source = "on an installed system, /etc/pki/rpm-gpg/RPM-GPG-KEY-kylin"
+    key_source = "/etc/pki/rpm-gpg/RPM-GPG-KEY-kylin of an installed system"
   }
 
   architecture "x86_64" {

@@ -59,6 +59,16 @@ func Names() []string {
 	return names
 }
 
+// Default returns the name of a distribution to start with: the first an image of which was booted.
+func Default() string {
+	for _, name := range Names() {
+		if d, err := Load(name); err == nil && d.Verified[FactBoot] != "" {
+			return name
+		}
+	}
+	return Names()[0]
+}
+
 // UnknownError says that there is no built-in distribution of a name. Its exit status is 2.
 type UnknownError struct{ Name string }
 

@@ -231,7 +231,7 @@ func checkURL(s string, schemes []string) error {
 			return errors.New("it names no file; a directory of an ISO image is written iso:FILE or iso:FILE!/DIR")
 		}
 		if dir != "" && (!path.IsAbs(dir) || path.Clean(dir) != dir) {
-			return errors.New("the directory behind ! must be absolute and without . and ..")
+			return errors.New("the directory behind ! must be an absolute path without \".\" or \"..\" in it")
 		}
 		return nil
 	}

@@ -17,6 +17,8 @@
 //	hostname  string   RFC 1123, up to 64 characters; default: the name, or "localhost" when it is no host name
 //	timezone  string   name in the time zone database; default: the distribution's
 //	locale    string   value of LANG; default: the distribution's. Others than C.UTF-8 need packages which hold them
+//	selinux   string   "enforcing", "permissive" or "disabled"; default: the distribution's. Unless it is disabled, the
+//	                   policy is installed and every file labelled by it
 //	include   list     recipe files to read before this one, see below
 //
 //	variable "NAME" { default  type  description  sensitive }
@@ -24,16 +26,43 @@
 //	distro "NAME" { inherits … }                      a definition of one's own; the format is in package distros
 //
 //	rootfs {
+//	  installer  string   default "native"; see below
+//	  repository "NAME" { url*  gpg_key  gpg_check … }      as in package distros
+//
+//	  where the installer takes packages:
 //	  packages*  list     packages to install, besides the distribution's base
 //	  exclude    list     packages never to install
 //	  recommends bool     follow weak dependencies; default false
-//	  installer  string   "native"
-//	  repository "NAME" { url*  suites*  components*  gpg_key  gpg_check  allow_expired }
+//
+//	  and of RPM distributions:
+//	  modules    list     module streams to enable, "nodejs:18", besides the distribution's
+//	  docs       bool     install files that packages mark as documentation; default true
+//	  languages  list     install translations into these languages only, "de", "pt_BR"; default: all. [] is none
+//
+//	  archive    string   of the installer "archive"*: path of the archive
+//	  image      string   of the installer "image"*: where the container image is
 //	}
 //
+// The installers:
+//
+//	native   packages, solved, verified and unpacked by imagefactory itself; needs nothing of the host
+//	dnf, yum packages of an RPM distribution, by the host's dnf or yum
+//	apt      packages of a deb distribution, by the host's apt
+//	archive  the root comes whole, from a tar archive: plain, or compressed with gzip, xz or zstd
+//	image    the root comes whole, from a container image: "docker://HOST/NAME:TAG" in a registry, "oci:DIR:TAG",
+//	         "oci-archive:FILE:TAG" or "docker-archive:FILE:NAME:TAG". The lock pins it by digest
+//
+// A root that comes whole must hold a kernel, and what makes its initramfs. Boot programs come from the repositories all
+// the same.
+//
+// In packages of an RPM distribution, besides names, may stand what dnf takes: a capability ("perl(Encode)"), a path
+// ("/usr/sbin/ip"), a pattern ("kernel-5.14*"), a group ("@core") and an environment group ("@^minimal-environment"), by
+// id or by name.
+//
 // A repository with the name of one of the distribution's changes what it says and keeps the rest. With url the host's
-// apt configuration is not asked for a mirror. gpg_key is the path of a key or keyring; gpg_check = false turns
-// verification off, with a warning. allow_expired = true takes a repository whose signed date of expiry has passed.
+// apt configuration is not asked for a mirror. gpg_key is the path of a key or keyring, or a list of them; gpg_check =
+// false turns verification off, with a warning. allow_expired = true takes a repository whose signed date of expiry has
+// passed. The packages on an install DVD are a repository with url = "iso:FILE.iso".
 //
 //	script "NAME" {
 //	  inline or run*      the program: text for /bin/sh -e, or the path of a file whose first line names its interpreter
@@ -89,8 +118,8 @@
 //
 // Sizes are strings of a whole number and KiB, MiB, GiB or TiB. On the disk they are multiples of 1MiB.
 //
-// Blocks trim and container, outputs iso and upgrade, layout ab, file system xfs and other installers belong to later
-// versions; they are reported, never ignored.
+// Blocks trim and container, outputs iso and upgrade, layout ab and file system xfs belong to later versions; they are
+// reported, never ignored.
 //
 // # Values
 //
@@ -122,7 +151,7 @@
 // include names recipe files which are read first, in order, each once; they may include others. Later definitions
 // override earlier ones, and the including file overrides what it includes: attributes by name, blocks with a label whole
 // and by label. Blocks without a label (rootfs, disk, boot) are joined attribute by attribute, and the lists
-// rootfs.packages, rootfs.exclude and boot.cmdline are appended to each other. Variables and locals are shared by all
+// rootfs.packages, rootfs.exclude, rootfs.modules and boot.cmdline are appended to each other. Variables and locals are shared by all
 // files. Relative paths start from the directory of the file they are written in.
 //
 // # The lock file
@@ -137,20 +166,30 @@
 //	epoch         seconds since 1970: the newest date of the repositories below; timestamps of the image
 //	request       what the recipe asked for when the lock was made; a lock whose request differs from the recipe's is stale
 //	  distro, arch, essential, recommends
-//	  repositories  list of {name, url, suites, components, key, gpg_check} in order; url is left out where the host's apt
-//	                configuration may supply a mirror; key is the digest of the key file the recipe names
-//	  packages      sorted names: base, rootfs.packages, and what the initramfs and growing the root need
+//	  repositories  list of {name, url, mirrorlist, metalink, suites, components, priority, exclude, key, key_fingerprints,
+//	                gpg_check, repo_gpg_check} in order, without what does not apply; url is left out where the host's apt
+//	                configuration may supply a mirror, and the file of an iso url is relative to the recipe; key is the
+//	                digest of the key files the recipe names, one after the other; key_fingerprints stand for a key that
+//	                is downloaded
+//	  packages      sorted: base, rootfs.packages with groups as they are named, and what the initramfs, SELinux and
+//	                growing the root need
 //	  tools         sorted names: packages of boot tools and signed boot programs
 //	  exclude, priorities
-//	repositories  list, one for each suite
+//	  installer     left out for native
+//	  modules       sorted; left out when empty
+//	  module_platform   of the distribution; left out where there are no modules
+//	  archive       digest of the archive; of the installer archive alone
+//	  image         as the recipe has it; of the installer image alone
+//	image         of the installer image alone: {reference, digest}; digest is "sha256:…" of the manifest for arch
+//	repositories  list, for deb one for each suite
 //	  name          of the repository in the request; several suites share one
 //	  url           the mirror that was used; a build may take the same files from another
-//	  suite, components
-//	  release       digest of the Release document whose signature was verified
-//	  date          of that document, seconds since 1970
-//	  indexes       list of {path below the suite, sha256, size in bytes}
-//	packages      of the image, sorted by name, architecture, version
-//	  name, version, arch (the package manager's names)
+//	  suite, components   of deb alone
+//	  release       digest of the Release document whose signature was verified, for rpm of repomd.xml
+//	  date          of that document, seconds since 1970; for rpm the newest of its revision and timestamps
+//	  indexes       list of {path below the suite or url, sha256, size in bytes}
+//	packages      of the image, sorted by name, architecture, version; empty where the root comes whole
+//	  name, version, arch (the package manager's names; for rpm, version is [epoch:]version-release)
 //	  sha256, size  of the package file, in bytes
 //	  repository    name of a repository above
 //	  filename      of the package file below the repository's url; relative, without "." and ".."

@@ -3,6 +3,7 @@ package recipes
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2/hclwrite"
@@ -43,8 +44,52 @@ func Starter(name, distro string) ([]byte, error) {
 		"@TIMEZONE@", fmt.Sprintf("%q", d.Timezone),
 		"@LOCALE@", fmt.Sprintf("%q", d.Locale),
 		"@PACKAGES@", packages.String(),
+		"@REPOSITORIES@", starterKeys(d),
+		"@GROUP@", fmt.Sprintf("%q", d.Host.Group),
+		"@NETWORK@", starterNetwork(d),
+		"@SERVICES@", strings.Join(d.Host.Services, " "),
+		"@SIZE@", fmt.Sprintf("%q", d.Host.Size),
 	).Replace(starter))), nil
 }
+
+// starterKeys says where keys belong that the distribution leaves to the recipe.
+func starterKeys(d *distros.Distro) string {
+	var b strings.Builder
+	for _, r := range d.Repositories {
+		if !r.GPGCheck || r.HasKey() {
+			continue
+		}
+		if b.Len() == 0 {
+			fmt.Fprintf(&b, "\n# The vendor's public key must come with the recipe. It is %s;\n# copy it to keys/.\n", r.KeySource)
+		}
+		fmt.Fprintf(&b, "repository %q {\n  gpg_key = %q\n}\n", r.Name, StarterKey(d))
+	}
+	return b.String()
+}
+
+// StarterKey is where starter recipes expect the key of a distribution that has none: a path relative to the recipe.
+func StarterKey(d *distros.Distro) string { return "keys/" + d.Name + ".asc" }
+
+// starterNetwork configures what does nothing without configuration.
+func starterNetwork(d *distros.Distro) string {
+	if !slices.Contains(d.Host.Services, "systemd-networkd") {
+		return ""
+	}
+	return networkd
+}
+
+const networkd = `
+# Every wired interface asks DHCP for its address.
+file "/etc/systemd/network/80-dhcp.network" {
+  content = <<-EOT
+    [Match]
+    Name=en* eth*
+
+    [Network]
+    DHCP=yes
+  EOT
+}
+`
 
 const starter = `# A minimal bootable host with @TITLE@.
 #
@@ -78,36 +123,25 @@ rootfs {
 @PACKAGES@  ]
   # recommends = true                  # also what packages recommend
   # exclude    = ["package"]           # never install these
-}
+@REPOSITORIES@}
 
 user "admin" {
   comment       = "Administrator"
   password_hash = var.password_hash
-  # groups              = ["sudo"]
+  # groups              = [@GROUP@]
   # ssh_authorized_keys = [file("id_ed25519.pub")]
 }
-
-# Every wired interface asks DHCP for its address.
-file "/etc/systemd/network/80-dhcp.network" {
-  content = <<-EOT
-    [Match]
-    Name=en* eth*
-
-    [Network]
-    DHCP=yes
-  EOT
-}
-
+@NETWORK@
 # Scripts run inside the image while it is built, each cached as a stage of its own.
 script "services" {
   inline = <<-SH
-    systemctl enable systemd-networkd
+    systemctl enable @SERVICES@
   SH
 }
 
 disk {
   layout = "single"                    # BIOS boot partition, ESP, ROOT; the root grows to the real disk on first boot
-  size   = "2GiB"
+  size   = @SIZE@
 
   # partition "ESP" { size = "200MiB" }  # change a part of the layout
 }

@@ -440,10 +440,24 @@ func TestStarter(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, p := loadText(t, string(src), Options{})
+		d, err := distros.Load(distro)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fsys := files()
+		fsys["work/node.hcl"] = &fstest.MapFile{Data: src, Mode: 0o644}
+		_, p := load(fsys, "/work", "node.hcl", Options{})
+		if hasKeys := d.Repositories[0].HasKey(); hasKeys == p.HasErrors() {
+			t.Errorf("%s without a key beside the recipe: %v", distro, p)
+		}
+		fsys["work/"+StarterKey(d)] = &fstest.MapFile{Data: []byte("key"), Mode: 0o644}
+		r, p := load(fsys, "/work", "node.hcl", Options{})
 		if len(p.Diagnostics) > 0 {
 			t.Errorf("%s: %v\n%s", distro, p, src)
 			continue
+		}
+		if string(Format(src)) != string(src) {
+			t.Errorf("%s: the starter is not formatted:\n%s", distro, src)
 		}
 		if r.Name != "my_image" || r.Hostname != "localhost" || r.Distro.Name != distro {
 			t.Errorf("%s: %+v", distro, r)

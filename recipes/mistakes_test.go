@@ -172,7 +172,6 @@ var mistakes = []mistake{
 	// rootfs.
 	{name: "missing rootfs", old: "rootfs {\n  packages = [\"systemd-sysv\", \"openssh-server\"]\n}\n", new: ``},
 	{name: "missing packages", old: `packages = ["systemd-sysv", "openssh-server"]`, new: ``},
-	{name: "installer of a later version", old: `packages =`, new: "installer = \"dnf\"\n  packages ="},
 	{name: "unknown installer", old: `packages =`, new: "installer = \"pacman\"\n  packages ="},
 	{name: "pinned package", old: `"openssh-server"]`, new: `"openssh-server=1:9.2"]`},
 	{name: "two packages in one string", old: `"openssh-server"]`, new: `"openssh-server sudo"]`},
@@ -184,6 +183,53 @@ var mistakes = []mistake{
 	{name: "missing key", old: `"openssh-server"]`, new: "\"openssh-server\"]\n  repository \"debian\" {\n    gpg_key = \"keys/none.gpg\"\n  }"},
 	{name: "repository nobody signed", old: `"openssh-server"]`, new: "\"openssh-server\"]\n  repository \"extra\" {\n    url = \"https://example.com/x\"\n    suites = [\"stable\"]\n    components = [\"main\"]\n  }"},
 	{name: "signatures turned off", old: `"openssh-server"]`, new: "\"openssh-server\"]\n  repository \"debian\" {\n    gpg_check = false\n  }"},
+
+	// Installers.
+	{name: "installer of another family", old: `packages =`, new: "installer = \"yum\"\n  packages ="},
+	{name: "installer of another family, rpm", old: debRootfs, new: rpmRootfs(`installer = "apt"`)},
+	{name: "installer iso", old: debRootfs, new: rpmRootfs(`installer = "iso"`)},
+	{name: "archive without a file", old: `packages = ["systemd-sysv", "openssh-server"]`, new: `installer = "archive"`},
+	{name: "archive that is not there", old: `packages = ["systemd-sysv", "openssh-server"]`, new: "installer = \"archive\"\n  archive = \"root.tar\""},
+	{name: "archive that is a directory", old: `packages = ["systemd-sysv", "openssh-server"]`, new: "installer = \"archive\"\n  archive = \"inputs\""},
+	{name: "archive and packages", old: `packages =`, new: "installer = \"archive\"\n  archive = \"binary\"\n  packages ="},
+	{name: "archive without an installer", old: `packages =`, new: "archive = \"binary\"\n  packages ="},
+	{name: "image without a reference", old: `packages = ["systemd-sysv", "openssh-server"]`, new: `installer = "image"`},
+	{name: "image without a place", old: `packages = ["systemd-sysv", "openssh-server"]`, new: "installer = \"image\"\n  image = \"registry.example.com/node:1\""},
+	{name: "image of a wrong name", old: `packages = ["systemd-sysv", "openssh-server"]`, new: "installer = \"image\"\n  image = \"docker://Node\""},
+	{name: "image directory that is not there", old: `packages = ["systemd-sysv", "openssh-server"]`, new: "installer = \"image\"\n  image = \"oci:images/node:1\""},
+	{name: "image without a path", old: `packages = ["systemd-sysv", "openssh-server"]`, new: "installer = \"image\"\n  image = \"oci-archive:\""},
+
+	// RPM.
+	{name: "deb repository with attributes of rpm", old: `"openssh-server"]`, new: "\"openssh-server\"]\n  repository \"debian\" {\n    metalink = \"https://example.com/metalink\"\n    priority = 10\n  }"},
+	{name: "deb repository on a DVD", old: `"openssh-server"]`, new: "\"openssh-server\"]\n  repository \"debian\" {\n    url = \"iso:dvd.iso\"\n  }"},
+	{name: "deb without documentation", old: `packages =`, new: "docs = false\n  packages ="},
+	{name: "deb group", old: `"openssh-server"]`, new: `"@core"]`},
+	{name: "rpm repository with suites", old: debRootfs, new: rpmRootfs("repository \"baseos\" {\n    suites = [\"stable\"]\n  }")},
+	{name: "rpm repository without an address", old: debRootfs, new: rpmRootfs("repository \"extra\" {\n    gpg_key = \"key.gpg\"\n  }")},
+	{name: "variable that does not exist in a URL", old: debRootfs, new: rpmRootfs("repository \"baseos\" {\n    url = \"https://example.com/$stream/$arch\"\n  }")},
+	{name: "metalink on a DVD", old: debRootfs, new: rpmRootfs("repository \"baseos\" {\n    metalink = \"iso:dvd.iso\"\n  }")},
+	{name: "iso URL without a file", old: debRootfs, new: rpmRootfs("repository \"baseos\" {\n    url = \"iso:!/Packages\"\n  }")},
+	{name: "iso URL with a relative directory", old: debRootfs, new: rpmRootfs("repository \"baseos\" {\n    url = \"iso:dvd.iso!BaseOS\"\n  }")},
+	{name: "key that is not pinned", old: debRootfs, new: rpmRootfs("repository \"extra\" {\n    url = \"https://example.com/x\"\n    key_url = \"https://example.com/key\"\n  }")},
+	{name: "short key id", old: debRootfs, new: rpmRootfs("repository \"baseos\" {\n    key_fingerprints = [\"8483C65D\"]\n  }")},
+	{name: "empty list of keys", old: debRootfs, new: rpmRootfs("repository \"baseos\" {\n    gpg_key = []\n  }")},
+	{name: "one key of a list missing", old: debRootfs, new: rpmRootfs("repository \"baseos\" {\n    gpg_key = [\"key.gpg\", \"none.gpg\"]\n  }")},
+	{name: "priority out of range", old: debRootfs, new: rpmRootfs("repository \"baseos\" {\n    priority = 100\n  }")},
+	{name: "signed and not verified", old: debRootfs, new: rpmRootfs("repository \"baseos\" {\n    gpg_check = false\n    repo_gpg_check = true\n  }")},
+	{name: "vendor whose key must come with the recipe", old: debRootfs, new: strings.Replace(rpmRootfs(""), "centos-stream-9", "kylin-v10-sp3", 1)},
+	{name: "rpm with a version", old: debRootfs, new: rpmRootfs(`exclude = ["bash >= 5"]`)},
+	{name: "two rpms in one string", old: debRootfs, new: rpmRootfs(`exclude = ["vim tmux"]`)},
+	{name: "rpm that is an option", old: debRootfs, new: rpmRootfs(`exclude = ["--nogpgcheck"]`)},
+	{name: "group that is excluded", old: debRootfs, new: rpmRootfs(`exclude = ["@core"]`)},
+	{name: "group without a name", old: debRootfs, new: strings.Replace(rpmRootfs(""), `"systemd"`, `"@"`, 1)},
+	{name: "module without a stream", old: debRootfs, new: rpmRootfs(`modules = ["nodejs"]`)},
+	{name: "language that is none", old: debRootfs, new: rpmRootfs(`languages = ["de", "all languages"]`)},
+	{name: "unknown SELinux mode", old: ``, new: `selinux = "off"`},
+	{name: "rpm block in a deb distribution", old: `"debian-12"`, new: "\"mine\"\ndistro \"mine\" {\n  inherits = \"debian-12\"\n  rpm {\n    database = \"/var/lib/rpm\"\n  }\n}\n"},
+	{name: "unknown database and mode", old: `"debian-12"`, new: "\"mine\"\ndistro \"mine\" {\n  inherits = \"rocky-9\"\n  rpm {\n    backend = \"bdb\"\n  }\n  selinux {\n    mode = \"on\"\n  }\n}\n"},
+	{name: "kernel pattern without a version", old: `"debian-12"`, new: "\"mine\"\ndistro \"mine\" {\n  inherits = \"rocky-9\"\n  kernel {\n    source = \"/boot/vmlinuz\"\n  }\n}\n"},
+	{name: "fact of no kind", old: `"debian-12"`, new: "\"mine\"\ndistro \"mine\" {\n  inherits = \"debian-12\"\n  verified = {\n    kernels = \"Booted.\"\n  }\n}\n"},
+	{name: "rpm base with essential packages", old: `"debian-12"`, new: "\"mine\"\ndistro \"mine\" {\n  inherits = \"rocky-9\"\n  base {\n    essential = true\n  }\n}\n"},
 
 	// Scripts.
 	{name: "script cycle", old: `script "tune" {`, new: "script \"tune\" {\n  after = \"late\""},
@@ -275,6 +321,24 @@ var mistakes = []mistake{
 	{name: "level out of range", old: `output "raw" {}`, new: "output \"qcow2\" {\n  compression = \"deflate\"\n  level = 22\n}"},
 	{name: "level without compression", old: `output "raw" {}`, new: "output \"qcow2\" {\n  compression = \"none\"\n  level = 1\n}"},
 	{name: "compressed raw", old: `output "raw" {}`, new: "output \"raw\" {\n  compression = \"zstd\"\n}"},
+}
+
+// debRootfs is the part of the base recipe from the distribution to its packages.
+const debRootfs = `distro  = "debian-12"
+arch    = "x86_64"
+
+variable "version" {
+  default = "1.0"
+}
+
+rootfs {
+  packages = ["systemd-sysv", "openssh-server"]
+`
+
+// rpmRootfs is debRootfs with an RPM distribution and more attributes or blocks.
+func rpmRootfs(more string) string {
+	text := strings.NewReplacer("debian-12", "centos-stream-9", "systemd-sysv", "systemd").Replace(debRootfs)
+	return text + "  " + more + "\n"
 }
 
 func TestBaseHasNoMistakes(t *testing.T) {

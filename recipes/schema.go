@@ -98,7 +98,7 @@ func (l *loader) distro(b *decode.Body, arch string) distros.Distro {
 		blocks[blk.Label()] = blk
 		names = append(names, blk.Label())
 	}
-	if !b.Require("distro", fmt.Sprintf("distro = %q", distros.Names()[0])) {
+	if !b.Require("distro", fmt.Sprintf("distro = %q", distros.Default())) {
 		return distros.Distro{}
 	}
 	t := b.Text("distro")

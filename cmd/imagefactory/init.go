@@ -23,7 +23,7 @@ func newInitCommand(s streams) *cli.Command {
 		ArgsUsage:   "[FILE]",
 		Description: "FILE is recipe.hcl unless it is given; one that exists is never overwritten. Its name\nbecomes that of the image.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "distro", Usage: "build on `NAME`; \"imagefactory distros\" lists them", Value: distros.Names()[0], Destination: &opts.distro},
+			&cli.StringFlag{Name: "distro", Usage: "build on `NAME`; \"imagefactory distros\" lists them", Value: distros.Default(), Destination: &opts.distro},
 			outputFlag(&opts.format),
 		},
 		Action: func(c *cli.Context) error {
