@@ -363,13 +363,13 @@ func list(h *header, files []File) {
 }
 
 // writePayload returns the cpio archive of the files that are no ghosts, and their
-// size altogether. Of names of one inode, the last has the contents.
+// size altogether. Names of one inode follow each other, where the last of them would
+// stand, and the last has the contents: rpm relies on it.
 func writePayload(files []File, content func(File) (io.Reader, error)) ([]byte, uint32, error) {
-	last, names := map[uint32]int{}, map[uint32]int{}
+	links := map[uint32][]int{}
 	for i, f := range files {
 		if f.Link != 0 {
-			last[f.Link] = i
-			names[f.Link]++
+			links[f.Link] = append(links[f.Link], i)
 		}
 	}
 	var out bytes.Buffer
@@ -378,12 +378,21 @@ func writePayload(files []File, content func(File) (io.Reader, error)) ([]byte, 
 		if f.Flags&FlagGhost != 0 {
 			continue
 		}
+		names := []int{i}
+		if f.Link != 0 {
+			if names = links[f.Link]; names[len(names)-1] != i {
+				continue
+			}
+		}
+		for _, other := range names[:len(names)-1] {
+			cpioEntry(&out, "."+files[other].Path, f.inode(i), f.mode(), len(names), 0)
+		}
 		var data io.Reader = strings.NewReader("")
 		var size uint32
-		switch {
-		case f.Type == tree.Symlink:
+		switch f.Type {
+		case tree.Symlink:
 			data, size = strings.NewReader(f.Target), uint32(len(f.Target))
-		case f.Type == tree.Regular && (f.Link == 0 || last[f.Link] == i):
+		case tree.Regular:
 			var err error
 			if data, err = content(f); err != nil {
 				return nil, 0, fmt.Errorf("%s: %w", f.Path, err)
@@ -391,11 +400,7 @@ func writePayload(files []File, content func(File) (io.Reader, error)) ([]byte, 
 			size = uint32(f.Size)
 			total += size
 		}
-		links := 1
-		if f.Link != 0 {
-			links = names[f.Link]
-		}
-		cpioEntry(&out, "."+f.Path, f.inode(i), f.mode(), links, size)
+		cpioEntry(&out, "."+f.Path, f.inode(i), f.mode(), len(names), size)
 		if n, err := io.Copy(&out, data); err != nil || n != int64(size) {
 			return nil, 0, fmt.Errorf("%s: %d bytes of %d: %w", f.Path, n, size, err)
 		}

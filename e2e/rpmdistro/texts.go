@@ -206,6 +206,10 @@ video:x:44:
 staff:x:50:
 games:x:60:
 users:x:100:
+input:x:101:
+kvm:x:102:
+render:x:103:
+sgx:x:104:
 nogroup:x:65534:
 `,
 	"/etc/shadow": `root:*:19700:0:99999:7:::
@@ -234,6 +238,10 @@ video:*::
 staff:*::
 games:*::
 users:*::
+input:*::
+kvm:*::
+render:*::
+sgx:*::
 nogroup:*::
 `,
 	"/etc/shells":    "/usr/bin/sh\n",
