@@ -18,6 +18,7 @@ type Signature struct {
 	KeyID   uint64 // of the key that claims to have made it; 0 when it is not told
 	Hash    crypto.Hash
 	Created time.Time
+	Text    bool // signs text, however its lines end
 
 	packet *packet.Signature
 	broken *SignatureError // why it can never verify; then packet is nil
@@ -89,7 +90,7 @@ func parseSignature(raw *packet.OpaquePacket) *Signature {
 		// A version 3 signature hashes its type and time alone after the message.
 		sig.Version, sig.HashSuffix = version, body[2:7]
 	}
-	return &Signature{Version: version, KeyID: *sig.IssuerKeyId, Hash: sig.Hash, Created: sig.CreationTime, packet: sig}
+	return &Signature{Version: version, KeyID: *sig.IssuerKeyId, Hash: sig.Hash, Created: sig.CreationTime, Text: sig.SigType == packet.SigTypeText, packet: sig}
 }
 
 // upgrade rewrites a signature packet of version 2 or 3 (RFC 4880, section 5.2.2) as

@@ -198,22 +198,39 @@ func (c *Check) Finish() (string, *SignatureError) {
 	if c.failure != nil {
 		return "", c.failure
 	}
+	var signer string
 	var err error
 	for _, candidate := range c.candidates {
 		if err = candidate.key.PublicKey.VerifySignature(candidate.hash, c.signature.packet); err != nil {
 			continue
 		}
-		if c.checkValidity(candidate.key); c.failure != nil {
-			return "", c.failure
+		// A keyring may hold a key more than once. A copy that has not expired yet is
+		// a newer one; one that was revoked is the truth wherever it comes from.
+		failure := c.validity(candidate.key)
+		switch {
+		case failure == nil:
+			signer = fingerprint(candidate.key.Entity)
+		case failure.Reason == Revoked:
+			return "", failure
+		default:
+			c.failure = failure
 		}
-		return fingerprint(candidate.key.Entity), nil
 	}
-	c.fail(Bad, "the signature of %016X does not match what it signs (%v)", c.signature.KeyID, err)
+	switch {
+	case signer != "":
+		return signer, nil
+	case c.failure == nil:
+		c.fail(Bad, "the signature of %016X does not match what it signs (%v)", c.signature.KeyID, err)
+	}
 	return "", c.failure
 }
 
 func (c *Check) fail(reason Reason, format string, args ...any) {
-	c.failure = &SignatureError{Reason: reason, KeyID: c.signature.KeyID, text: fmt.Sprintf(format, args...)}
+	c.failure = c.newError(reason, format, args...)
+}
+
+func (c *Check) newError(reason Reason, format string, args ...any) *SignatureError {
+	return &SignatureError{Reason: reason, KeyID: c.signature.KeyID, text: fmt.Sprintf(format, args...)}
 }
 
 // checkStrength fails the check when the signature would prove nothing even if it
@@ -239,15 +256,14 @@ func (c *Check) checkStrength(keys []pgp.Key) {
 
 var strongHashes = []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512, crypto.SHA3_256, crypto.SHA3_512}
 
-// checkValidity fails the check when the signature or the key that made it was not
-// valid at the time, or asks for what is not understood.
-func (c *Check) checkValidity(key pgp.Key) {
+// validity says why a signature that holds does not count: it or the key that made
+// it was not valid at the time, or it asks for what is not understood.
+func (c *Check) validity(key pgp.Key) *SignatureError {
 	id, sig, now := c.signature.KeyID, c.signature.packet, c.options.Now
 	primary, identity := key.Entity.PrimarySelfSignature()
 	bySubkey := key.PublicKey != key.Entity.PrimaryKey
 	if primary == nil {
-		c.fail(NotAllowed, "the signature of %016X is by a key without a valid self-signature", id)
-		return
+		return c.newError(NotAllowed, "the signature of %016X is by a key without a valid self-signature", id)
 	}
 	bindings := []*packet.Signature{primary}
 	if bySubkey {
@@ -256,22 +272,18 @@ func (c *Check) checkValidity(key pgp.Key) {
 	for _, s := range append(bindings, sig) {
 		for _, n := range s.Notations {
 			if n.IsCritical {
-				c.fail(Unsupported, "the signature of %016X depends on the notation %q, which is not understood", id, n.Name)
-				return
+				return c.newError(Unsupported, "the signature of %016X depends on the notation %q, which is not understood", id, n.Name)
 			}
 		}
 	}
 	switch {
 	case key.Entity.Revoked(now), bySubkey && key.Revoked(now), identity != nil && identity.Revoked(now):
-		c.fail(Revoked, "the signature of %016X is by a key that has been revoked", id)
-		return
+		return c.newError(Revoked, "the signature of %016X is by a key that has been revoked", id)
 	case sig.CreationTime.After(now):
-		c.fail(Expired, "the signature of %016X was made in the future, on %s: check this machine's clock",
+		return c.newError(Expired, "the signature of %016X was made in the future, on %s: check this machine's clock",
 			id, sig.CreationTime.UTC().Format(time.RFC1123))
-		return
 	case sig.SigExpired(now):
-		c.fail(Expired, "the signature of %016X has expired", id)
-		return
+		return c.newError(Expired, "the signature of %016X has expired", id)
 	}
 	at := now
 	if c.options.AtSigning {
@@ -283,8 +295,9 @@ func (c *Check) checkValidity(key pgp.Key) {
 		expired = expired || s.SigExpired(later(at, s.CreationTime))
 	}
 	if expired {
-		c.fail(Expired, "the signature of %016X is by a key that has expired", id)
+		return c.newError(Expired, "the signature of %016X is by a key that has expired", id)
 	}
+	return nil
 }
 
 func later(a, b time.Time) time.Time {
