@@ -171,9 +171,9 @@ func (s *Solver[F]) watchAnother(c *Clause[F]) bool {
 
 // Learn adds the clause that follows from a conflict (at its first unique
 // implication point) and takes back all decisions but those by which it makes
-// one literal hold. At least one decision must have been made. Propagate is to be called
-// next, or Restart.
-func (s *Solver[F]) Learn(conflict *Clause[F]) {
+// one literal hold. It returns the clause, which is not to be changed. At least one
+// decision must have been made. Propagate is to be called next, or Restart.
+func (s *Solver[F]) Learn(conflict *Clause[F]) *Clause[F] {
 	level := len(s.decisions)
 	seen := make(map[int]bool)
 	learned := &Clause[F]{}
@@ -206,6 +206,7 @@ func (s *Solver[F]) Learn(conflict *Clause[F]) {
 	}
 	s.Undo(back)
 	s.Add(learned)
+	return learned
 }
 
 // Restart takes back all decisions.

@@ -1,0 +1,273 @@
+package rpm
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/imagefactory/imagefactory/distros/sat"
+	"github.com/imagefactory/imagefactory/distros/wording"
+)
+
+// An UnsatisfiableError says why no set of packages is what was asked for.
+type UnsatisfiableError struct {
+	// Reasons are clauses of sentences, without a full stop. All of them together make the
+	// request impossible, none can be left out; or each of them is about an item that
+	// does not exist.
+	Reasons []string
+}
+
+// Error returns the only reason, or a heading and an indented line for each.
+func (e *UnsatisfiableError) Error() string {
+	if len(e.Reasons) == 1 {
+		return e.Reasons[0]
+	}
+	return "the request cannot be satisfied:\n  " + strings.Join(e.Reasons, "\n  ")
+}
+
+// ExitStatus returns 2: the recipe is wrong.
+func (e *UnsatisfiableError) ExitStatus() int { return 2 }
+
+// String returns the item as messages name it.
+func (i Item) String() string { return i.Spec + origin(i.Origin) }
+
+func origin(s string) string {
+	if s == "" {
+		return ""
+	}
+	return " (" + s + ")"
+}
+
+// Limits of what messages list.
+const (
+	maxNearest  = 3
+	maxPackages = 4
+)
+
+// unknown says that an item asks for something that does not exist, and what may be meant.
+func (s *search) unknown(item Item) string {
+	name := strings.TrimSpace(item.Spec)
+	for _, form := range nevraForms {
+		if pattern, ok := form(name); ok && pattern.name != name && len(s.universe.named[pattern.name]) > 0 {
+			return fmt.Sprintf("%s: there is no such package, only %s", item, s.inRepositories(s.universe.named[pattern.name]))
+		}
+	}
+	if d, err := ParseDependency(name); err == nil && d.Sense != 0 {
+		if others := s.providing(Dependency{Name: d.Name}); len(others) > 0 {
+			return fmt.Sprintf("%s: no package provides that, only %s provide %s", item, s.inRepositories(others), d.Name)
+		}
+	}
+	if isPathSpec(name) {
+		return fmt.Sprintf("no package holds the file %s", item)
+	}
+	text := fmt.Sprintf("there is no package %s, and none provides it", item)
+	if nearest := wording.Nearest(name, maps.Keys(s.universe.named), maxNearest); len(nearest) > 0 {
+		text += "; did you mean " + wording.List(nearest, "or", maxNearest) + "?"
+	}
+	return text
+}
+
+// inRepositories lists packages with the repositories that have them.
+func (s *search) inRepositories(packages []int32) string {
+	var names []string
+	for _, i := range packages {
+		p := s.universe.packages[i]
+		names = append(names, fmt.Sprintf("%s (repository %s)", p, p.Repository))
+	}
+	return wording.List(names, "and", maxPackages)
+}
+
+// whyExcluded says by which items packages are excluded.
+func (s *search) whyExcluded(packages []int32) string {
+	u := s.universe
+	for _, item := range s.items {
+		found, _ := u.specifiedByName(item.Spec)
+		if slices.Contains(found, packages[0]) {
+			return fmt.Sprintf("%s is excluded by %s", u.packages[packages[0]], item)
+		}
+	}
+	return fmt.Sprintf("%s is excluded", u.packages[packages[0]])
+}
+
+// explain turns facts that contradict each other into sentences: as few facts as possible,
+// in the order in which one leads to the next, beginning with what was asked for.
+func (s *search) explain(facts []*fact) []string {
+	facts = sat.Minimize(facts, (*fact).clause)
+	e := explanation{search: s, about: make(map[int32][]*fact), told: make(map[int32]bool)}
+	var asked []*fact
+	for _, f := range facts {
+		if f.kind == factAsked {
+			asked = append(asked, f)
+		} else {
+			e.about[f.subject] = append(e.about[f.subject], f)
+		}
+	}
+	for _, about := range e.about {
+		slices.SortStableFunc(about, func(f, g *fact) int { return cmp.Compare(f.kind, g.kind) })
+	}
+	slices.SortStableFunc(asked, func(f, g *fact) int { return cmp.Compare(f.subject, g.subject) })
+	for _, f := range asked {
+		e.tellAsked(f)
+	}
+	for _, i := range slices.Sorted(maps.Keys(e.about)) { // only what nothing told leads to
+		e.tell([]int32{i}, "")
+	}
+	return e.sentences
+}
+
+// An explanation is the sentences about a contradiction, as far as they are written.
+type explanation struct {
+	search    *search
+	about     map[int32][]*fact // by subject, without what was asked for
+	told      map[int32]bool    // subjects whose facts are part of the sentences
+	sentences []string
+}
+
+// tellAsked writes the sentences about what an item asks for.
+func (e *explanation) tellAsked(f *fact) {
+	item := e.search.items[f.subject]
+	targets := e.untold(f)
+	if len(targets) == 0 { // the other side of what was told
+		e.sentences = append(e.sentences, fmt.Sprintf("%s is asked for", item))
+		return
+	}
+	e.tell(targets, item.String())
+}
+
+// untold returns the packages that a fact leads to and that something is to be said about.
+func (e *explanation) untold(f *fact) []int32 {
+	var packages []int32
+	for _, l := range f.literals {
+		if i := int32(l.Variable()); l.Positive() && len(e.about[i]) > 0 && !e.told[i] {
+			packages = append(packages, i)
+		}
+	}
+	return packages
+}
+
+// tell writes the sentences about packages that are alternatives, and what they lead to.
+// Packages of which the same is to be said share a sentence. If asked is not empty the
+// packages are what that item asks for.
+func (e *explanation) tell(packages []int32, asked string) {
+	type alike struct {
+		packages  []int32
+		sentences []string
+	}
+	var all []*alike
+	for _, i := range packages {
+		if e.told[i] {
+			continue
+		}
+		e.told[i] = true
+		var sentences []string
+		for _, f := range e.about[i] {
+			sentences = append(sentences, e.predicate(f))
+		}
+		sentences = slices.Compact(sentences)
+		n := slices.IndexFunc(all, func(a *alike) bool { return slices.Equal(a.sentences, sentences) })
+		if n < 0 {
+			all = append(all, &alike{packages: []int32{i}, sentences: sentences})
+		} else {
+			all[n].packages = append(all[n].packages, i)
+		}
+	}
+	for _, a := range all {
+		for _, sentence := range a.sentences {
+			e.sentences = append(e.sentences, e.subject(a.packages, asked)+" "+sentence)
+		}
+		for _, i := range a.packages {
+			for _, f := range e.about[i] {
+				if f.kind == factRequires {
+					e.tell(e.untold(f), "")
+				}
+			}
+		}
+	}
+}
+
+// subject names packages that a sentence is about.
+func (e *explanation) subject(packages []int32, asked string) string {
+	var names []string
+	for _, i := range packages {
+		names = append(names, e.search.universe.packages[i].String())
+	}
+	text := wording.List(names, "or", maxPackages)
+	if asked != "" && asked != text {
+		return asked + ": " + text
+	}
+	return text
+}
+
+// predicate writes what a fact says without its subject.
+func (e *explanation) predicate(f *fact) string {
+	s, u := e.search, e.search.universe
+	switch f.kind {
+	case factExcluded:
+		return "is excluded by " + s.items[f.other].String()
+	case factRequires:
+		return "requires " + f.relation.String() + s.providers(f)
+	case factObsoletes:
+		return fmt.Sprintf("obsoletes %s, which %s is", f.relation, u.packages[f.other])
+	case factSameName:
+		return fmt.Sprintf("cannot be installed together with %s of the same name", u.packages[f.other])
+	case factConflicts:
+		if f.other < 0 {
+			return "conflicts with " + f.relation.String()
+		}
+		other := u.packages[f.other]
+		if f.relation.Name == other.Name {
+			return fmt.Sprintf("conflicts with %s, which %s is", f.relation, other)
+		}
+		return fmt.Sprintf("conflicts with %s, which %s provides", f.relation, other)
+	}
+	return ""
+}
+
+// providers names the packages that satisfy a requirement where it does not name them
+// itself, or says why there are none.
+func (s *search) providers(f *fact) string {
+	var packages []int32
+	for _, l := range f.literals {
+		if l.Positive() {
+			packages = append(packages, int32(l.Variable()))
+		}
+	}
+	d := *f.relation
+	if len(packages) == 0 {
+		return s.missing(d)
+	}
+	for _, i := range packages {
+		if s.universe.packages[i].Name != d.Name {
+			var names []string
+			for _, i := range packages {
+				names = append(names, s.universe.packages[i].Name)
+			}
+			slices.Sort(names)
+			return " (provided by " + wording.List(slices.Compact(names), "and", maxPackages) + ")"
+		}
+	}
+	return ""
+}
+
+// missing says why nothing satisfies a requirement.
+func (s *search) missing(d Dependency) string {
+	if d.IsRich() {
+		e := s.universe.expression(d)
+		if e == nil {
+			_, err := ParseRich(d.Name)
+			return fmt.Sprintf(", which cannot be understood: %v", err)
+		}
+		return ", which no packages of the repositories can satisfy"
+	}
+	if d.Sense != 0 {
+		if others := s.providing(Dependency{Name: d.Name}); len(others) > 0 {
+			return fmt.Sprintf(", which nothing provides in that version; there is %s", s.inRepositories(others))
+		}
+	}
+	if strings.HasPrefix(d.Name, "/") {
+		return ", a file that no package of the repositories holds"
+	}
+	return ", which nothing in the repositories provides"
+}
