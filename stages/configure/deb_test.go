@@ -11,17 +11,11 @@ import (
 	"github.com/imagefactory/imagefactory/stages"
 	"github.com/imagefactory/imagefactory/stages/packages"
 	"github.com/imagefactory/imagefactory/stages/rootfs"
-	"github.com/imagefactory/imagefactory/stages/sandbox"
 	"github.com/imagefactory/imagefactory/stages/session"
 	"github.com/imagefactory/imagefactory/stages/stagetest"
 	"github.com/imagefactory/imagefactory/stages/store"
 	"github.com/imagefactory/imagefactory/stages/tree"
 )
-
-func TestMain(m *testing.M) {
-	sandbox.Init()
-	os.Exit(m.Run())
-}
 
 // noted is a maintainer script that notes that it ran, with what arguments and
 // environment.
