@@ -38,6 +38,7 @@ type Output struct {
 type prepared struct {
 	*graph
 	lock    *recipes.Lock
+	keys    keyrings
 	found   bool          // the lock is a lock file's
 	targets []stages.Node // the outputs that are wanted
 	name    string        // under which the build is remembered
@@ -53,7 +54,11 @@ func (env *Environment) prepare(ctx context.Context, r *recipes.Recipe) (*prepar
 	if err != nil {
 		return nil, err
 	}
-	g, err := newGraph(env, r, lock, dir)
+	keys, err := env.keyrings(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	g, err := newGraph(env, r, lock, keys, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +67,7 @@ func (env *Environment) prepare(ctx context.Context, r *recipes.Recipe) (*prepar
 		return nil, err
 	}
 	name, err := filepath.Abs(r.Path)
-	return &prepared{graph: g, lock: lock, found: found, targets: targets, name: name}, err
+	return &prepared{graph: g, lock: lock, keys: keys, found: found, targets: targets, name: name}, err
 }
 
 // targets returns the stages of the outputs that are wanted.
@@ -96,7 +101,7 @@ func (env *Environment) Build(ctx context.Context, r *recipes.Recipe) (*Summary,
 	}
 	summary := &Summary{
 		Manifest: filepath.Join(env.Options.OutputDir, emit.ManifestName), Locked: p.found,
-		Stages: records, Packages: len(g.packages.Result().Packages),
+		Stages: records, Packages: len(p.lock.Packages),
 	}
 	for i, h := range g.outputs {
 		if !slices.Contains(p.targets, stages.Node(g.outputs[i])) {
@@ -109,7 +114,7 @@ func (env *Environment) Build(ctx context.Context, r *recipes.Recipe) (*Summary,
 		}
 		summary.Outputs = append(summary.Outputs, Output{Path: w.Path, Format: w.Format, Size: w.Size, VirtualSize: w.VirtualSize, Digest: digest})
 	}
-	manifest, err := env.manifest(r, p.lock, g, summary)
+	manifest, err := env.manifest(ctx, r, p.lock, g, summary)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +122,7 @@ func (env *Environment) Build(ctx context.Context, r *recipes.Recipe) (*Summary,
 }
 
 // manifest returns the manifest of a build that has run.
-func (env *Environment) manifest(r *recipes.Recipe, lock *recipes.Lock, g *graph, s *Summary) (emit.Manifest, error) {
+func (env *Environment) manifest(ctx context.Context, r *recipes.Recipe, lock *recipes.Lock, g *graph, s *Summary) (emit.Manifest, error) {
 	text, err := r.Digest()
 	if err != nil {
 		return emit.Manifest{}, err
@@ -137,7 +142,7 @@ func (env *Environment) manifest(r *recipes.Recipe, lock *recipes.Lock, g *graph
 	for _, record := range s.Stages {
 		m.Stages = append(m.Stages, emit.ManifestStage{Name: record.Stage, Key: record.Key, Cached: record.Cached, Millis: record.Millis})
 	}
-	if m.Scripts, err = env.scripts(r, g); err != nil {
+	if m.Scripts, err = env.scripts(ctx, r, g); err != nil {
 		return emit.Manifest{}, err
 	}
 	for _, p := range lock.Packages {
@@ -154,32 +159,6 @@ func (env *Environment) manifest(r *recipes.Recipe, lock *recipes.Lock, g *graph
 		})
 	}
 	return m, nil
-}
-
-// scripts lists the programs of the target that make up the image, in the order in
-// which their stages run: maintainer scripts, the recipe's scripts, the initramfs
-// generator and GRUB's.
-func (env *Environment) scripts(r *recipes.Recipe, g *graph) ([]emit.ManifestScript, error) {
-	var list []emit.ManifestScript
-	for _, p := range g.packages.Result().Packages {
-		control, err := p.LoadControl(env.Cache.Store)
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range []string{"preinst", "config", "postinst"} {
-			if len(control[name]) > 0 {
-				list = append(list, emit.ManifestScript{Stage: recipes.StageConfigure, Name: p.Name + "." + name})
-			}
-		}
-	}
-	for _, name := range g.scripts {
-		list = append(list, emit.ManifestScript{Stage: "script " + name, Name: name})
-	}
-	list = append(list, emit.ManifestScript{Stage: recipes.StageInitramfs, Name: strings.Join(r.Distro.Initramfs.Command, " ")})
-	if images := g.images.Result(); !images.Core.IsZero() || !images.EFI.IsZero() {
-		list = append(list, emit.ManifestScript{Stage: "grub", Name: r.Distro.Grub.Mkimage})
-	}
-	return list, nil
 }
 
 // manifestDisk describes the disk of a build that has run.

@@ -30,7 +30,7 @@ var small = recipeText("4GiB", "128MiB", "64MiB", "16MiB", "512MiB", "32MiB")
 // stages of a build do, and returns the stages that ran. core is GRUB for BIOS.
 func assemble(t *testing.T, env *Environment, r *recipes.Recipe, dir string, core []byte) (*graph, string, error) {
 	t.Helper()
-	b, err := newBuilder(env, r, lockFor(r), dir)
+	b, err := newBuilder(env, r, lockFor(r), keyrings{}, dir)
 	if err != nil {
 		return nil, "", err
 	}

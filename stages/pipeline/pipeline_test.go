@@ -273,7 +273,7 @@ func TestTargets(t *testing.T) {
 	r := load(t, recipeText())
 	for only, want := range map[string]string{"": "raw qcow2", "raw": "raw", "qcow2": "qcow2", "qcow2 raw": "raw qcow2"} {
 		env := environment(t, Options{Only: strings.Fields(only)})
-		g, err := newGraph(env, r, lockFor(r), t.TempDir())
+		g, err := newGraph(env, r, lockFor(r), keyrings{}, t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -302,7 +302,7 @@ func TestTargets(t *testing.T) {
 // identifiers: those that make it another image, and no others.
 func TestIdentifiers(t *testing.T) {
 	identifiers := func(r *recipes.Recipe, lock *recipes.Lock) string {
-		g, err := newGraph(environment(t, Options{}), r, lock, t.TempDir())
+		g, err := newGraph(environment(t, Options{}), r, lock, keyrings{}, t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -342,7 +342,7 @@ func TestIdentifiers(t *testing.T) {
 func TestPartitions(t *testing.T) {
 	r := load(t, recipeText())
 	env := environment(t, Options{})
-	g, err := newGraph(env, r, lockFor(r), t.TempDir())
+	g, err := newGraph(env, r, lockFor(r), keyrings{}, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -385,7 +385,7 @@ func TestPartitions(t *testing.T) {
 	}
 
 	// What does not fit is known before anything runs.
-	_, err = newGraph(env, load(t, recipeText("512MiB", "3GiB", "4GiB", "3200MiB")), lockFor(r), t.TempDir())
+	_, err = newGraph(env, load(t, recipeText("512MiB", "3GiB", "4GiB", "3200MiB")), lockFor(r), keyrings{}, t.TempDir())
 	if err != nil {
 		t.Errorf("a small root: %v", err)
 	}

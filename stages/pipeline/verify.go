@@ -47,7 +47,7 @@ func (env *Environment) Verify(ctx context.Context, r *recipes.Recipe) error {
 		return err
 	}
 	defer again.discard()
-	second, err := newGraph(&again.Environment, r, first.lock, again.Options.OutputDir)
+	second, err := newGraph(&again.Environment, r, first.lock, first.keys, again.Options.OutputDir)
 	if err != nil {
 		return err
 	}

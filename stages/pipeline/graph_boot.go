@@ -1,0 +1,108 @@
+package pipeline
+
+import (
+	"context"
+	"path"
+
+	"github.com/imagefactory/imagefactory/distros"
+	"github.com/imagefactory/imagefactory/stages"
+	"github.com/imagefactory/imagefactory/stages/filesystems"
+	"github.com/imagefactory/imagefactory/stages/grub"
+	"github.com/imagefactory/imagefactory/stages/initramfs"
+	"github.com/imagefactory/imagefactory/stages/rootfs"
+	"github.com/imagefactory/imagefactory/stages/selinux"
+)
+
+// boot adds the stages that make the system boot.
+func (b *builder) boot(root *stages.Handle[rootfs.Root]) (*stages.Handle[grub.Installed], *stages.Handle[grub.Images]) {
+	r, d := b.recipe, b.recipe.Distro
+	// Unpacking needs all processors; configuring, which waits for the image's packages
+	// alone, leaves some to the tools.
+	tools := b.merge("tools", b.unpack("tools-packages", b.lock.Tools, []stages.Node{b.graph.packages}), false)
+
+	menuPart, grubDir := b.holder(d.Grub.Dir)
+	uuid := filesystems.UUIDText(menuPart.Filesystem, menuPart.UUID)
+	signed := r.Boot.Has("uefi") && r.Boot.SecureBoot == "distro" && b.arch.Signed != nil
+	io := grub.ImagesOptions{Mkimage: d.Grub.Mkimage, UUID: uuid, Dir: grubDir, Epoch: b.epoch}
+	if p := b.arch.BIOS; p != nil && r.Boot.Has("bios") {
+		io.BIOS = &grub.Target{Platform: p.Platform, Modules: p.Modules, BootImg: p.BootImg}
+	}
+	if p := b.arch.UEFI; p != nil && r.Boot.Has("uefi") && !signed {
+		io.UEFI = &grub.Target{Platform: p.Platform, Modules: p.Modules}
+	}
+	images := stages.Add(b.graph.Graph, stages.Stage{
+		Name: "grub", Kind: "grub", Version: grub.ImagesVersion,
+		Inputs: []stages.Input{{Name: "options", Value: io}},
+		Needs:  []stages.Node{tools},
+	}, func(ctx context.Context, run *stages.Run) (grub.Images, error) {
+		return grub.MakeImages(ctx, run, b.env.Pool, tools.Result(), io)
+	})
+
+	rootPart, _ := b.holder("/")
+	cmdline := []string{"root=UUID=" + filesystems.UUIDText(rootPart.Filesystem, rootPart.UUID), "ro"}
+	for _, console := range r.Boot.Console {
+		cmdline = append(cmdline, "console="+console)
+	}
+	cmdline = append(cmdline, r.Boot.Cmdline...)
+	install := grub.InstallOptions{
+		Menu:     grub.Menu{UUID: uuid, Timeout: r.Boot.Timeout, Consoles: r.Boot.Console, PasswordPBKDF2: r.Boot.PasswordPBKDF2},
+		MenuPath: path.Join(d.Grub.Dir, "grub.cfg"),
+		UEFI:     r.Boot.Has("uefi"), Vendor: d.Grub.Vendor, Fallback: b.arch.EFIFallback, EFIName: b.arch.EFIName, Dir: grubDir, Epoch: b.epoch,
+	}
+	if d.Grub.BLS {
+		install.Snippets = "/boot/loader/entries"
+		_, install.SnippetsDir = b.holder(install.Snippets)
+	}
+	if signed {
+		install.Signed = &grub.Signed{Prefix: b.arch.Signed.Prefix}
+		for _, f := range b.arch.Signed.Files {
+			install.Signed.Files = append(install.Signed.Files, grub.SignedFile{Role: f.Role, Sources: f.Sources, Name: f.Name})
+		}
+	}
+	kernel, image, title := d.Kernel.Image, d.Initramfs.Image, d.Title
+	return stages.Add(b.graph.Graph, stages.Stage{
+		Name: "boot", Kind: "boot", Version: grub.InstallVersion,
+		Inputs: []stages.Input{
+			{Name: "boot", Value: install}, {Name: "cmdline", Value: cmdline}, {Name: "distribution", Value: []string{kernel, image, title}},
+		},
+		Needs: []stages.Node{root, tools, images},
+	}, func(ctx context.Context, run *stages.Run) (grub.Installed, error) {
+		t, err := root.Result().Load(run.Cache.Store)
+		if err != nil {
+			return grub.Installed{}, err
+		}
+		versions, err := initramfs.Kernels(t, kernel)
+		if err != nil {
+			return grub.Installed{}, err
+		}
+		o := install
+		for _, v := range versions {
+			_, k := b.holder("/" + initramfs.At(kernel, v))
+			_, i := b.holder("/" + initramfs.At(image, v))
+			o.Menu.Entries = append(o.Menu.Entries, grub.Entry{
+				ID: "linux-" + v, Title: title + ", Linux " + v, Version: v, Kernel: k, Initramfs: i, Cmdline: cmdline,
+			})
+		}
+		return grub.Install(run, root.Result(), tools.Result(), images.Result(), o)
+	}), images
+}
+
+// label adds the stage that labels the root for SELinux, where the distribution has it or
+// the recipe wants it. It is the last that sees the root.
+func (b *builder) label(installed *stages.Handle[grub.Installed]) *stages.Handle[grub.Installed] {
+	mode := b.recipe.SELinux
+	if mode == distros.SELinuxDisabled && b.recipe.Distro.SELinux.Mode == mode {
+		return installed
+	}
+	o := selinux.Options{Mode: mode, Epoch: b.epoch}
+	return stages.Add(b.graph.Graph, stages.Stage{
+		Name: "label", Kind: "selinux", Version: selinux.Version,
+		Inputs: []stages.Input{{Name: "selinux", Value: o}},
+		Needs:  []stages.Node{installed},
+	}, func(ctx context.Context, run *stages.Run) (grub.Installed, error) {
+		out := installed.Result()
+		var err error
+		out.Root, err = selinux.Run(ctx, run, out.Root, o)
+		return out, err
+	})
+}
