@@ -14,11 +14,13 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/imagefactory/imagefactory/distros/rpm/target"
 	"github.com/imagefactory/imagefactory/stages/sandbox"
 )
 
 func main() {
 	sandbox.Init()
+	target.Init()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal ends the work in an orderly way; a second one kills.
 	context.AfterFunc(ctx, stop)
