@@ -1,7 +1,6 @@
 package repodata
 
 import (
-	"fmt"
 	"io"
 	"slices"
 )
@@ -12,7 +11,7 @@ import (
 func (p *Primary) AddFiles(r io.Reader, wanted map[string]bool) error {
 	s := newScanner(r)
 	if err := s.expectRoot("filelists"); err != nil {
-		return fmt.Errorf("filelists.xml: %w", err)
+		return err
 	}
 	for {
 		kind, err := s.token()
@@ -23,7 +22,7 @@ func (p *Primary) AddFiles(r io.Reader, wanted map[string]bool) error {
 			err = p.addPackageFiles(s, wanted)
 		}
 		if err != nil {
-			return fmt.Errorf("filelists.xml: %w", err)
+			return err
 		}
 	}
 }

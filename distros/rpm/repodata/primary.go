@@ -30,7 +30,7 @@ func ParsePrimary(r io.Reader, repository, arch string) (*Primary, error) {
 		shared: make(map[string]string),
 	}
 	if err := p.parse(); err != nil {
-		return nil, fmt.Errorf("repository %s: primary.xml: %w", repository, err)
+		return nil, err
 	}
 	return p.result, nil
 }
