@@ -41,14 +41,31 @@ type Package struct {
 // Write returns the database of packages, which are in the order of their installation.
 // Equal packages give equal bytes. The error names the package that cannot be in it.
 func Write(pkgs []Package) ([]byte, error) {
+	headers, err := headers(pkgs)
+	if err != nil {
+		return nil, err
+	}
+	return encode(headers)
+}
+
+// headers returns the headers of packages as the database has them.
+func headers(pkgs []Package) ([]*header.Header, error) {
+	result := make([]*header.Header, len(pkgs))
+	for i, p := range pkgs {
+		var err error
+		if result[i], err = p.header(); err != nil {
+			return nil, fmt.Errorf("package %s: %w", p.Header.NEVRA(), err)
+		}
+	}
+	return result, nil
+}
+
+// encode returns the database that has headers.
+func encode(headers []*header.Header) ([]byte, error) {
 	packages := sqlite.Table{Name: packagesTable, SQL: "CREATE TABLE 'Packages' (hnum INTEGER PRIMARY KEY AUTOINCREMENT,blob BLOB NOT NULL)"}
 	sequence := sqlite.Table{Name: "sqlite_sequence", SQL: "CREATE TABLE sqlite_sequence(name,seq)"}
 	rows := make([][]sqlite.Row, len(indexes))
-	for i, p := range pkgs {
-		h, err := p.header()
-		if err != nil {
-			return nil, fmt.Errorf("package %s: %w", p.Header.NEVRA(), err)
-		}
+	for i, h := range headers {
 		number := int64(i + 1)
 		packages.Rows = append(packages.Rows, sqlite.Row{ID: number, Values: []any{nil, h.Blob()}})
 		for n, x := range indexes {
@@ -57,8 +74,8 @@ func Write(pkgs []Package) ([]byte, error) {
 			}
 		}
 	}
-	if len(pkgs) > 0 {
-		sequence.Rows = []sqlite.Row{{ID: 1, Values: []any{packagesTable, int64(len(pkgs))}}}
+	if len(headers) > 0 {
+		sequence.Rows = []sqlite.Row{{ID: 1, Values: []any{packagesTable, int64(len(headers))}}}
 	}
 	tables := []sqlite.Table{packages, sequence}
 	for n, x := range indexes {
@@ -70,12 +87,12 @@ func Write(pkgs []Package) ([]byte, error) {
 // ExportList returns packages in the form that `rpmdb --importdb` reads on its standard
 // input and `rpmdb --exportdb` writes. The error is as of Write.
 func ExportList(pkgs []Package) ([]byte, error) {
+	headers, err := headers(pkgs)
+	if err != nil {
+		return nil, err
+	}
 	var list []byte
-	for _, p := range pkgs {
-		h, err := p.header()
-		if err != nil {
-			return nil, fmt.Errorf("package %s: %w", p.Header.NEVRA(), err)
-		}
+	for _, h := range headers {
 		list = append(append(list, header.Magic...), h.Blob()...)
 	}
 	return list, nil

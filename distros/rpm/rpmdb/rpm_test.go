@@ -24,8 +24,12 @@ const databaseDir = "/var/lib/rpm"
 // newSystem returns an empty system whose rpm uses the backend.
 func newSystem(t testing.TB, backend string) *system {
 	t.Helper()
+	gpg, err := exec.LookPath("gpg")
+	if err != nil {
+		t.Fatalf("%v: make test installs what the tests need", err)
+	}
 	s := &system{root: t.TempDir(), home: t.TempDir()}
-	macros := "%_dbpath " + databaseDir + "\n%_db_backend " + backend + "\n%_topdir " + s.home + "/build\n%_buildhost localhost\n%__gpg_sign_cmd %{nil}\n" +
+	macros := "%_dbpath " + databaseDir + "\n%_db_backend " + backend + "\n%_topdir " + s.home + "/build\n%_buildhost localhost\n%_gpg_name Tester\n%__gpg " + gpg + "\n" +
 		"%_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm\n%_binary_payload w1.gzdio\n"
 	if err := os.WriteFile(filepath.Join(s.home, ".rpmmacros"), []byte(macros), 0o644); err != nil {
 		t.Fatal(err)
@@ -104,6 +108,18 @@ func build(t testing.TB, s *system, specs ...string) []string {
 	return paths
 }
 
+// sign signs package files with a new key of the kind.
+func sign(t testing.TB, s *system, kind string, paths ...string) {
+	t.Helper()
+	dir := filepath.Join(s.home, ".gnupg") // there is no agent for long path names
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.run(nil, "gpgconf", "--kill", "gpg-agent") }) //nolint:errcheck // it ends by itself, later
+	s.must(t, "gpg", "--batch", "--quiet", "--passphrase", "", "--quick-gen-key", "Tester", kind, "sign", "never")
+	s.must(t, append([]string{"rpmsign", "--addsign"}, paths...)...)
+}
+
 // open reads the headers of a package file: a lead of 96 bytes, the signature header,
 // padding to 8 bytes, the header.
 func open(t testing.TB, path string) Package {
@@ -136,7 +152,7 @@ func open(t testing.TB, path string) Package {
 // query asks SQLite's own program.
 func query(t testing.TB, path string, statements ...string) string {
 	t.Helper()
-	out, err := exec.Command("sqlite3", append([]string{"-batch", "-readonly", path}, statements...)...).CombinedOutput()
+	out, err := exec.Command("sqlite3", append([]string{"-batch", path}, statements...)...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("sqlite3 (make test installs what the tests need): %v\n%s", err, out)
 	}
