@@ -60,7 +60,7 @@ func (c *Client) image(name string) (*isoImage, error) {
 }
 
 // open returns the contents of a file in the image.
-func (i *isoImage) open(name, inside string) (io.ReadSeekCloser, error) {
+func (i *isoImage) open(name, inside string) (LocalReader, error) {
 	extent, ok := i.files[inside]
 	switch {
 	case i.dirs[inside]:
@@ -86,7 +86,7 @@ type section struct {
 }
 
 // openISO opens a file in an image.
-func (c *Client) openISO(ctx context.Context, u *url.URL) (io.ReadSeekCloser, error) {
+func (c *Client) openISO(ctx context.Context, u *url.URL) (LocalReader, error) {
 	name, inside := splitISO(u)
 	image, err := c.image(name)
 	if errors.Is(err, fs.ErrNotExist) {

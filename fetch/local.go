@@ -33,9 +33,15 @@ func checkLocal(u *url.URL) error {
 	return nil
 }
 
+// A LocalReader reads a file on this machine.
+type LocalReader interface {
+	io.ReadSeekCloser
+	io.ReaderAt
+}
+
 // Open opens a file on this machine by its URL. errors.Is(err, ErrNotFound) reports
 // that there is none.
-func (c *Client) Open(ctx context.Context, rawURL string) (io.ReadSeekCloser, error) {
+func (c *Client) Open(ctx context.Context, rawURL string) (LocalReader, error) {
 	u, err := parseLocal(rawURL)
 	if err != nil {
 		return nil, err
@@ -54,7 +60,7 @@ func parseLocal(rawURL string) (*url.URL, error) {
 	return u, checkLocal(u)
 }
 
-func (c *Client) openLocal(ctx context.Context, u *url.URL) (io.ReadSeekCloser, error) {
+func (c *Client) openLocal(ctx context.Context, u *url.URL) (LocalReader, error) {
 	if u.Scheme == "iso" {
 		return c.openISO(ctx, u)
 	}

@@ -108,7 +108,7 @@ func (p *primaryParser) readPackage() error {
 		case "name":
 			pkg.Name, err = p.sharedContent()
 		case "arch":
-			if pkg.Arch, err = p.sharedContent(); err == nil && !p.wanted(pkg.Arch) {
+			if pkg.Arch, err = p.sharedContent(); err == nil && !wantedArch(pkg.Arch, p.arch) {
 				return p.skip() // the rest of the package
 			}
 		case "version":
@@ -157,12 +157,13 @@ func (p *primaryParser) readPackage() error {
 	return nil
 }
 
-// wanted reports whether packages of an architecture are kept.
-func (p *primaryParser) wanted(arch string) bool {
-	if p.arch == "" {
+// wantedArch reports whether packages of an architecture are kept by somebody who
+// wants those of another, or of all when that is empty.
+func wantedArch(arch, wanted string) bool {
+	if wanted == "" {
 		return arch != "src" && arch != "nosrc"
 	}
-	return arch == p.arch || arch == "noarch"
+	return arch == wanted || arch == "noarch"
 }
 
 // check reports what makes a package unusable. Names and versions become parts of file

@@ -16,7 +16,8 @@ type File struct {
 	Header    *header.Header
 
 	name          string // for messages
-	file          *os.File
+	file          io.ReaderAt
+	close         func() error
 	size          int64 // of the file
 	headerOffset  int64 // of the main header with its magic
 	payloadOffset int64
@@ -34,23 +35,34 @@ func Open(path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &File{name: filepath.Base(path), file: file}
-	if err := f.readHeaders(); err != nil {
+	info, err := file.Stat()
+	if err != nil {
 		file.Close()
+		return nil, err
+	}
+	f, err := Read(file, info.Size(), filepath.Base(path))
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	f.close = file.Close
+	return f, nil
+}
+
+// Read reads the headers of a package of some size (in bytes) that lies anywhere, like
+// in an ISO image. The name is for messages. Close does nothing to r.
+func Read(r io.ReaderAt, size int64, name string) (*File, error) {
+	f := &File{name: name, file: r, size: size, close: func() error { return nil }}
+	if err := f.readHeaders(); err != nil {
 		return nil, err
 	}
 	return f, nil
 }
 
 // Close closes the file.
-func (f *File) Close() error { return f.file.Close() }
+func (f *File) Close() error { return f.close() }
 
 func (f *File) readHeaders() error {
-	info, err := f.file.Stat()
-	if err != nil {
-		return err
-	}
-	f.size = info.Size()
 	if err := f.checkLead(); err != nil {
 		return err
 	}
