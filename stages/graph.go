@@ -69,6 +69,12 @@ type Run struct {
 	emit  Sink
 }
 
+// NewRun returns a Run for work of a stage's kind outside of any graph, such as asking
+// repositories. Its events are those of the stage named stage.
+func NewRun(cache *Cache, stage string, sink Sink) *Run {
+	return &Run{Cache: cache, Stage: stage, emit: Serial(sink)}
+}
+
 // Emit tells an event of the stage.
 func (r *Run) Emit(e Event) {
 	e.Stage = r.Stage

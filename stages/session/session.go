@@ -146,6 +146,7 @@ type Command struct {
 	Env     map[string]string // over that of the session
 	Stdin   []byte
 	Stdout  io.Writer // gets the standard output instead of the log; nil: the log
+	Stderr  io.Writer // gets the error output besides the log; nil: only the log does
 	Network bool
 	Binds   []sandbox.Bind
 	Chroots []string // see sandbox.Command
@@ -186,6 +187,9 @@ func (s *Session) Run(ctx context.Context, c Command) error {
 	command := sandbox.Command{Args: c.Args, Env: env, Stdout: log, Stderr: log, Network: c.Network, Binds: c.Binds, Chroots: c.Chroots}
 	if c.Stdout != nil {
 		command.Stdout = c.Stdout
+	}
+	if c.Stderr != nil {
+		command.Stderr = io.MultiWriter(log, c.Stderr)
 	}
 	if c.Stdin != nil {
 		command.Stdin = bytes.NewReader(c.Stdin)
