@@ -115,6 +115,7 @@ func newApp(s streams) *cli.App {
 			newBootCommand(s),
 			newDistrosCommand(s),
 			newCacheCommand(s),
+			newCICommand(s),
 			newDoctorCommand(s),
 			newCompletionCommand(s),
 			newVersionCommand(s),

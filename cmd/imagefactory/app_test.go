@@ -13,6 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/imagefactory/imagefactory/distros"
 	"github.com/imagefactory/imagefactory/stages/sandbox"
 )
 
@@ -96,6 +97,11 @@ func TestUsageErrors(t *testing.T) {
 		{"completion tcsh", `there is no completion for "tcsh": choose one of bash, zsh, fish`},
 		{"init --distro debain-12", `debian-12`},
 		{"distros debain-12", `debian-12`},
+		{"distros --source", `distros --source needs a name`},
+		{"distros --source rcoky-9", `rocky-9`},
+		{"ci", `ci needs one of: gitlab`},
+		{"ci gitlab", `there is no *.hcl in this directory`},
+		{"ci gitlab ../node.hcl", `../node.hcl is not below this directory`},
 	} {
 		t.Chdir(t.TempDir())
 		stdout, stderr, status := invoke(t, "", strings.Fields(test.args)...)
@@ -223,9 +229,28 @@ func TestVersionAndDistros(t *testing.T) {
 		t.Fatalf("distros: %v, exit status %d, %s", err, status, stdout)
 	}
 	for _, line := range d.Distros {
-		text, _, status := invoke(t, "", "distros", line.Name)
+		text, _, status := invoke(t, "", "distros", line.Name, "--source")
 		if status != exitDone || !strings.Contains(text, `distro "`+line.Name+`"`) {
+			t.Errorf("distros %s --source: exit status %d, %s", line.Name, status, text)
+		}
+		text, _, status = invoke(t, "", "distros", line.Name)
+		if status != exitDone || !strings.HasPrefix(text, line.Name+": "+line.Title) || !strings.Contains(text, line.Verified) {
 			t.Errorf("distros %s: exit status %d, %s", line.Name, status, text)
+		}
+		text, _, status = invoke(t, "", "distros", line.Name, "--output", "json")
+		var one distroResult
+		if err := json.Unmarshal([]byte(text), &one); err != nil || status != exitDone || one.Verification != line.Verified {
+			t.Errorf("distros %s --output json: %v, exit status %d, %s", line.Name, err, status, text)
+			continue
+		}
+		// Every kind of fact says something, and whether it was verified.
+		for i, kind := range distros.FactKinds {
+			if f := one.Facts[i]; f.Kind != kind || len(f.Values) == 0 && kind != distros.FactBoot || f.Verified != one.Verified[kind] {
+				t.Errorf("distros %s: %+v", line.Name, f)
+			}
+		}
+		if one.Verified[distros.FactBoot] == "" && !strings.Contains(line.Verified, "not yet verified on the vendor's packages") {
+			t.Errorf("distros %s, which nobody booted, is %q", line.Name, line.Verified)
 		}
 	}
 }

@@ -18,9 +18,16 @@ func newDistrosCommand(s streams) *cli.Command {
 		Usage:     "list the distributions, or show one",
 		ArgsUsage: "[NAME]",
 		Description: "Without a name, lists the distributions that recipes can name. With a name, prints\n" +
-			"its definition, which a recipe can copy into a distro block and change.",
-		Flags: []cli.Flag{outputFlag(&opts.format)},
+			"every fact of its definition, and whether and how it was verified. --source prints the\n" +
+			"definition itself, which a recipe can copy into a distro block and change.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "source", Usage: "print the definition as it is written", Destination: &opts.source},
+			outputFlag(&opts.format),
+		},
 		Action: func(c *cli.Context) error {
+			if c.NArg() == 0 && opts.source {
+				return usageErrorf("distros --source needs a name")
+			}
 			if c.NArg() == 0 {
 				result, err := runDistros()
 				if err != nil {
@@ -32,6 +39,14 @@ func newDistrosCommand(s streams) *cli.Command {
 			if err != nil {
 				return err
 			}
+			if opts.source {
+				source, err := distros.Source(name)
+				if err != nil {
+					return err
+				}
+				_, err = s.out.Write(source)
+				return err
+			}
 			result, err := runDistro(name)
 			if err != nil {
 				return err
@@ -41,7 +56,10 @@ func newDistrosCommand(s streams) *cli.Command {
 	}
 }
 
-type distrosOptions struct{ format choice }
+type distrosOptions struct {
+	source bool
+	format choice
+}
 
 // distrosResult lists distributions.
 type distrosResult struct {
@@ -74,15 +92,16 @@ func runDistros() (distrosResult, error) {
 func (r distrosResult) writeText(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, d := range r.Distros {
-		fmt.Fprintf(table, "%s\t%s\t%s\n", d.Name, d.Title, strings.Join(d.Architectures, ", "))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", d.Name, d.Title, strings.Join(d.Architectures, ", "), d.Verified)
 	}
 	return table.Flush()
 }
 
-// distroResult is one distribution and the text that defines it.
+// distroResult is one distribution, with what is known of the truth of its definition.
 type distroResult struct {
 	*distros.Distro
-	source []byte
+	Verification string         `json:"verification"` // how far the definition was checked, one sentence
+	Facts        []distros.Fact `json:"facts"`
 }
 
 func runDistro(name string) (distroResult, error) {
@@ -90,11 +109,34 @@ func runDistro(name string) (distroResult, error) {
 	if err != nil {
 		return distroResult{}, err
 	}
-	source, err := distros.Source(name)
-	return distroResult{d, source}, err
+	return distroResult{d, d.Verification(), d.Facts()}, nil
 }
 
 func (r distroResult) writeText(w io.Writer) error {
-	_, err := w.Write(r.source)
+	b := &strings.Builder{}
+	var archs []string
+	for _, a := range r.Architectures {
+		archs = append(archs, a.Name)
+	}
+	fmt.Fprintf(b, "%s: %s (%s; %s)\n%s\n", r.Name, r.Title, r.Family, strings.Join(archs, ", "), r.Verification)
+	for _, f := range r.Facts {
+		state := "not verified"
+		if f.Verified != "" {
+			state = "verified here: " + f.Verified
+		}
+		fmt.Fprintf(b, "\n%s, %s\n", f.Kind, state)
+		for _, v := range f.Values {
+			fmt.Fprintf(b, "  %s\n", v)
+		}
+	}
+	for _, list := range []struct {
+		title string
+		lines []string
+	}{{"to know", r.Notes}, {"not checked", r.Unverified}} {
+		if len(list.lines) > 0 {
+			fmt.Fprintf(b, "\n%s\n  %s\n", list.title, strings.Join(list.lines, "\n  "))
+		}
+	}
+	_, err := io.WriteString(w, b.String())
 	return err
 }
