@@ -53,7 +53,7 @@ func build(t testing.TB, specs ...spec) []string {
 	args := []string{
 		"-bb", "--quiet", "--nodeps",
 		"--define", "_topdir " + dir, "--define", "_build_id_links none", "--define", "__os_install_post %{nil}",
-		"--define", "_rpmfilename %{NAME}.rpm", "--define", "_binary_payload w1.gzdio",
+		"--define", "_rpmfilename %%{NAME}.rpm", "--define", "_binary_payload w1.gzdio",
 	}
 	var built []string
 	for _, s := range specs {

@@ -84,17 +84,17 @@ func newOrdering(members []*Member) *ordering {
 	return o
 }
 
-// orderKinds are the dependencies that rpm orders by, and how.
+// orderKinds are the dependencies that rpm orders by. Weak ones count like requirements.
 var orderKinds = []struct {
-	kind          header.Kind
-	weak, reverse bool
+	kind    header.Kind
+	reverse bool
 }{
-	{header.Requires, false, false},
-	{header.Recommends, true, false},
-	{header.Suggests, true, false},
-	{header.Supplements, true, true},
-	{header.Enhances, true, true},
-	{header.Order, false, false},
+	{header.Requires, false},
+	{header.Recommends, false},
+	{header.Suggests, false},
+	{header.Supplements, true},
+	{header.Enhances, true},
+	{header.Order, false},
 }
 
 // relate finds the relations of n to others.
@@ -105,12 +105,6 @@ func (o *ordering) relate(n *node) error {
 				continue
 			}
 			strong := d.Flags&installFlags != 0 || d.Flags&requireFlags == header.SensePrereq
-			if k.weak {
-				if !strong {
-					continue
-				}
-				strong = false
-			}
 			alternatives := []rpm.Dependency{d.Dependency}
 			if d.IsRich() {
 				var err error
@@ -120,10 +114,10 @@ func (o *ordering) relate(n *node) error {
 			}
 			for _, a := range alternatives {
 				if p := o.provider(n, a); p != nil && p != n {
-					if k.reverse {
-						p.require(n, strong)
-					} else {
+					if !k.reverse {
 						n.require(p, strong)
+					} else if !n.strengthenLast(p, strong) {
+						p.add(n, strong)
 					}
 				}
 			}
@@ -166,11 +160,37 @@ func (o *ordering) provider(n *node, d rpm.Dependency) *node {
 // once.
 func (n *node) require(p *node, strong bool) {
 	if len(p.requirer) > 0 && p.requirer[0].to == n {
-		p.requirer[0].strong = p.requirer[0].strong || strong
-		i := slices.IndexFunc(n.requires, func(r relation) bool { return r.to == p })
-		n.requires[i].strong = n.requires[i].strong || strong
+		n.strengthen(p, strong)
 		return
 	}
+	n.add(p, strong)
+}
+
+// strengthenLast reports whether p is what n was found to need last, and if so only notes
+// strong. rpm does so when p is then found to need n, by a reverse dependency of
+// n's, which is left out.
+func (n *node) strengthenLast(p *node, strong bool) bool {
+	if len(n.requires) == 0 || n.requires[0].to != p {
+		return false
+	}
+	n.strengthen(p, strong)
+	return true
+}
+
+// strengthen makes n's last relation to p strong, in both directions.
+func (n *node) strengthen(p *node, strong bool) {
+	for _, r := range []*relation{find(n.requires, p), find(p.requirer, n)} {
+		r.strong = r.strong || strong
+	}
+}
+
+// find returns the first of relations that is to n; there is one.
+func find(relations []relation, n *node) *relation {
+	return &relations[slices.IndexFunc(relations, func(r relation) bool { return r.to == n })]
+}
+
+// add notes that n needs p.
+func (n *node) add(p *node, strong bool) {
 	n.missing++
 	p.wanted++
 	p.requirer = slices.Insert(p.requirer, 0, relation{n, strong})

@@ -10,8 +10,9 @@ import (
 // maxRichDepth is how deep rich dependencies may be nested. Real ones have 4 levels.
 const maxRichDepth = 64
 
-// richOperands returns those operands of a rich dependency that rpm orders by: both of
-// "and" and "or", the first of all others, and what follows "else".
+// richOperands returns those operands of a rich dependency that rpm orders by: all of
+// "and" and "or", and the first of others. (What follows "else" is meant to be among
+// them, but rpm does not find it.)
 func richOperands(text string) ([]rpm.Dependency, error) {
 	p := richParser{rest: text}
 	operands, err := p.expression(0)
@@ -46,10 +47,8 @@ func (p *richParser) expression(depth int) ([]rpm.Dependency, error) {
 		}
 		switch operator := p.word(); operator {
 		case "and", "or":
-		case "if", "unless", "with", "without":
+		case "if", "unless", "else", "with", "without":
 			counts = false
-		case "else":
-			counts = true
 		default:
 			return nil, fmt.Errorf("%q is not an operator", operator)
 		}
