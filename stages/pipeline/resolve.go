@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/imagefactory/imagefactory/distros"
 	"github.com/imagefactory/imagefactory/recipes"
 	"github.com/imagefactory/imagefactory/stages"
 )
@@ -68,6 +69,9 @@ type archive interface {
 
 // find finds the repositories of a recipe.
 func (env *Environment) find(ctx context.Context, r *recipes.Recipe) (archive, error) {
+	if r.Distro.Family == distros.FamilyRPM {
+		return env.findRPM(ctx, r)
+	}
 	return env.findDeb(ctx, r)
 }
 
