@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -57,7 +55,6 @@ type ciOptions struct {
 }
 
 func runCIGitLab(opts ciOptions, s streams) ([]byte, error) {
-	command := []string{"imagefactory", "ci", "gitlab"}
 	paths := opts.recipes
 	if len(paths) == 0 {
 		var err error
@@ -67,8 +64,6 @@ func runCIGitLab(opts ciOptions, s streams) ([]byte, error) {
 		if len(paths) == 0 {
 			return nil, usageErrorf("there is no *.hcl in this directory: name the recipes to build")
 		}
-	} else {
-		command = append(command, slices.Sorted(slices.Values(paths))...)
 	}
 	var jobs []gitlab.Job
 	for _, path := range paths {
@@ -78,7 +73,7 @@ func runCIGitLab(opts ciOptions, s streams) ([]byte, error) {
 		}
 		jobs = append(jobs, job)
 	}
-	return gitlab.Pipeline(jobs, gitlab.Options{Command: strings.Join(command, " "), Image: opts.image, User: opts.user}), nil
+	return gitlab.Pipeline(jobs, gitlab.Options{Image: opts.image, User: opts.user}), nil
 }
 
 // job reads one recipe.

@@ -20,9 +20,8 @@ type Job struct {
 
 // Options are what all jobs have in common.
 type Options struct {
-	Command string // the command line that made the file, for the comment at its top
-	Image   string // container image of the jobs
-	User    string // "UID:GID" the jobs run as
+	Image string // container image of the jobs
+	User  string // "UID:GID" the jobs run as
 }
 
 // Pipeline returns a .gitlab-ci.yml for the jobs, the same for the same jobs in whatever order.
@@ -49,7 +48,6 @@ func Pipeline(jobs []Job, o Options) []byte {
 		fmt.Fprintf(&artifacts, "      - %s\n", quote(p))
 	}
 	return []byte(strings.NewReplacer(
-		"@COMMAND@", strings.ReplaceAll(o.Command, "\n", " "),
 		"@IMAGE@", quote(o.Image),
 		"@USER@", quote(o.User),
 		"@RECIPES@", lint.String(),
@@ -75,8 +73,7 @@ func Local(recipe string) bool {
 	return !path.IsAbs(clean) && clean != ".." && !strings.HasPrefix(clean, "../") && !strings.ContainsAny(clean, "\n\r\t")
 }
 
-const pipeline = `# Written by: @COMMAND@
-# Write it again when recipes are added, renamed or locked.
+const pipeline = `# Written by "imagefactory ci gitlab"; write it again when recipes are added, renamed or locked.
 #
 # Jobs run as an ordinary user in an unprivileged container: without root, loop devices or a Docker socket. The
 # image holds imagefactory, newuidmap and newgidmap, a range of subordinate ids for the user (/etc/subuid,

@@ -1,0 +1,94 @@
+# openEuler 24.03 LTS: a minimal host for containers. Build and try it with
+#
+#   imagefactory build examples/openeuler-24.03.hcl
+#   imagefactory boot
+#
+# and log in as admin, password imagefactory.
+#
+# Not yet run on the vendor's packages: they were never available where this was written. "imagefactory distros
+# openeuler-24.03" tells which facts of the definition were checked, and how.
+
+name    = "openeuler-24.03-host"
+version = "1.0.0"
+distro  = "openeuler-24.03"
+arch    = "x86_64"
+
+hostname = "openeuler"
+timezone = "Asia/Shanghai"
+locale   = "C.UTF-8"
+
+rootfs {
+  packages = [
+    "kernel",
+    "systemd",
+    "NetworkManager",
+    "openssh-server",
+    "sudo",
+    "iproute",
+    "kmod",
+    "e2fsprogs",
+    "ca-certificates",
+    "chrony",
+    "dnf",
+    "containerd",
+    "containernetworking-plugins",
+    "cri-tools",
+    "conntrack-tools",
+    "ethtool",
+    "iptables",
+    "socat",
+    "tar",
+  ]
+
+  # Other architectures, service packs and mirrors: a repository block with a url of its own.
+  # repository "os" {
+  #   url = "https://mirror.example.com/openEuler-24.03-LTS-SP1/OS/$basearch"
+  # }
+}
+
+# The password of "admin" is for trying the image out. Replace it before the image leaves your desk:
+#   imagefactory build -var password=... FILE        or put it into a -var-file nobody else can read
+# Better still, remove password_hash below and use ssh_authorized_keys alone.
+variable "password" {
+  default     = "imagefactory"
+  description = "Password of the user admin"
+  sensitive   = true
+}
+
+user "admin" {
+  comment       = "Administrator"
+  groups        = ["wheel"]
+  password_hash = sha512crypt(var.password, "imagefactorydemo") # the salt stands here so that builds stay the same
+  # ssh_authorized_keys = [file("id_ed25519.pub")]
+}
+
+# Kernel parameters a host of containers wants.
+file "/etc/sysctl.d/90-containers.conf" {
+  content = <<-EOT
+    net.ipv4.ip_forward = 1
+    vm.max_map_count = 262144
+  EOT
+}
+
+# Runs inside the image while it is built, as a stage of its own: changing it does not install packages again.
+script "services" {
+  inline = <<-SH
+    systemctl enable NetworkManager chronyd containerd sshd
+  SH
+}
+
+disk {
+  layout = "single" # BIOS boot partition, ESP, ROOT; the root grows to the real disk on first boot
+  size   = "4GiB"
+}
+
+boot {
+  firmware = ["bios", "uefi"]           # one image boots under both; UEFI with the distribution's shim and GRUB
+  console  = ["tty0", "ttyS0,115200n8"] # screen and serial port; the last one is /dev/console
+  timeout  = 1
+}
+
+output "raw" {}
+output "qcow2" {
+  compression = "zstd"
+}
