@@ -21,7 +21,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Programs the targets need, and the packages that hold them.
 BUILD_TOOLS := newuidmap
 TEST_TOOLS  := qemu-system-x86_64 qemu-img e2fsck debugfs sgdisk sfdisk fsck.fat mtype dpkg-deb getfacl getcap setfattr ssh grub-script-check \
-	gpg openssl xz zstd bzip2 ps script rpm rpmbuild sqlite3 matchpathcon
+	gpg openssl xz zstd bzip2 ps script rpm rpmbuild sqlite3 matchpathcon setfiles
 BENCH_TOOLS := mmdebstrap
 
 export CGO_ENABLED := 0

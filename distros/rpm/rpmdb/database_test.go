@@ -553,3 +553,16 @@ func FuzzRichNames(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkWrite writes the 129 packages of a real database.
+func BenchmarkWrite(b *testing.B) {
+	headers, err := Read(realDatabase(b))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := encode(headers); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

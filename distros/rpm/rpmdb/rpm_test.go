@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/imagefactory/imagefactory/distros/rpm/header"
+	"github.com/imagefactory/imagefactory/distros/rpm/rpmfile"
 )
 
 // system is a root with a package database for the programs of rpm, apart from the host's.
@@ -120,33 +120,15 @@ func sign(t testing.TB, s *system, kind string, paths ...string) {
 	s.must(t, append([]string{"rpmsign", "--addsign"}, paths...)...)
 }
 
-// open reads the headers of a package file: a lead of 96 bytes, the signature header,
-// padding to 8 bytes, the header.
+// open reads the headers of a package file.
 func open(t testing.TB, path string) Package {
 	t.Helper()
-	data, err := os.ReadFile(path)
+	f, err := rpmfile.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	next := func(data []byte) (blob, rest []byte) {
-		data, ok := bytes.CutPrefix(data, []byte(header.Magic))
-		if !ok {
-			t.Fatalf("%s: no header where one should be", path)
-		}
-		number := func(p []byte) int { return int(p[0])<<24 | int(p[1])<<16 | int(p[2])<<8 | int(p[3]) }
-		n := 8 + 16*number(data) + number(data[4:])
-		return data[:n], data[n:]
-	}
-	signature, rest := next(data[96:])
-	main, _ := next(rest[(8-len(signature)%8)%8:])
-	var p Package
-	if p.Signature, err = header.ParseSignature(signature); err != nil {
-		t.Fatalf("%s: %v", path, err)
-	}
-	if p.Header, err = header.Parse(main); err != nil {
-		t.Fatalf("%s: %v", path, err)
-	}
-	return p
+	defer f.Close()
+	return Package{Header: f.Header, Signature: f.Signature}
 }
 
 // query asks SQLite's own program.
