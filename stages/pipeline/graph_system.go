@@ -46,7 +46,10 @@ func (b *builder) system(root *stages.Handle[rootfs.Root]) (*stages.Handle[rootf
 	d := b.recipe.Distro
 	generator := initramfs.Options{Kernel: d.Kernel.Image, Source: d.Kernel.Source, Image: d.Initramfs.Image, Command: d.Initramfs.Command, Env: d.Initramfs.Env}
 	rootPart, _ := b.holder("/")
-	options.Files = slices.Clone(options.Files)
+	// While packages' scripts run the generator may be replaced by something quicker.
+	options.Files = slices.DeleteFunc(slices.Clone(options.Files), func(f session.File) bool {
+		return len(d.Initramfs.Command) > 0 && f.Path == d.Initramfs.Command[0]
+	})
 	for _, f := range d.Initramfs.Files {
 		content := strings.ReplaceAll(f.Content, "{filesystem}", rootPart.Filesystem)
 		options.Files = append(options.Files, session.File{Path: f.Path, Content: content, Mode: f.Mode})
