@@ -104,11 +104,17 @@ func readHeader(t testing.TB, path string) []byte {
 }
 
 // programs are what scriptlets of tests use.
-var programs = []string{"sh", "cat", "sed", "id", "stat"}
+var programs = []string{"sh", "cat", "sed", "stat", "sleep"}
 
 // native configures packages with RunRPM in a root that holds programs, other files
 // by path, and what the headers say of the packages' files, which are empty.
 func native(t testing.TB, paths []string, o RPMOptions, others map[string]string) (result, error) {
+	t.Helper()
+	return nativeWith(t, paths, o, others, func(*tree.Entry) {})
+}
+
+// nativeWith is native with entries of packages changed.
+func nativeWith(t testing.TB, paths []string, o RPMOptions, others map[string]string, change func(*tree.Entry)) (result, error) {
 	t.Helper()
 	cache := stagetest.Cache(t)
 	pool := stagetest.Pool(t, cache)
@@ -126,7 +132,7 @@ func native(t testing.TB, paths []string, o RPMOptions, others map[string]string
 		put(e)
 	}
 	for path, content := range others {
-		put(stagetest.File(t, cache.Store, path, content))
+		put(stagetest.Mode(stagetest.File(t, cache.Store, path, content), 0o755))
 	}
 	for _, path := range paths {
 		blob := readHeader(t, path)
@@ -147,6 +153,7 @@ func native(t testing.TB, paths []string, o RPMOptions, others map[string]string
 			if e.Type != tree.Symlink {
 				e.Mode = uint32(f.Mode) & 0o7777
 			}
+			change(&e)
 			put(e)
 		}
 		control, err := json.Marshal(map[string][]byte{"header": blob})
@@ -206,7 +213,7 @@ func real(t testing.TB, paths []string, others map[string]string) (root, output 
 		write(e)
 	}
 	for path, content := range others {
-		write(stagetest.File(t, cache.Store, path, content))
+		write(stagetest.Mode(stagetest.File(t, cache.Store, path, content), 0o755))
 	}
 	home := t.TempDir()
 	sortedPaths := slices.Clone(paths)

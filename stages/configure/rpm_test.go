@@ -1,12 +1,20 @@
 package configure
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/imagefactory/imagefactory/stages/sandbox"
+	"github.com/imagefactory/imagefactory/stages/sandbox/usertest"
+	"github.com/imagefactory/imagefactory/stages/session"
+	"github.com/imagefactory/imagefactory/stages/stagetest"
+	"github.com/imagefactory/imagefactory/stages/tree"
 )
 
 // noting is a scriptlet section that appends to /log that it ran, with what arguments
@@ -29,11 +37,11 @@ func everyKind(name string, triggers ...string) string {
 // hostRPM returns the version of the host's rpm.
 func hostRPM(t testing.TB) string {
 	t.Helper()
-	out, err := exec.Command(need(t, "rpm"), "--eval", "%{rpmversion}").Output()
+	out, err := exec.Command(need(t, "rpm"), "--version").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.TrimSpace(string(out))
+	return strings.TrimPrefix(strings.TrimSpace(string(out)), "RPM version ")
 }
 
 // TestRPMScriptlets compares with rpm: the same scriptlets, in the same order, with the
@@ -62,5 +70,219 @@ func TestRPMScriptlets(t *testing.T) {
 	}
 	if got := r.contents(t, "log"); got != string(want) {
 		t.Errorf("scriptlets ran as\n%swith rpm as\n%s%s", got, want, output)
+	}
+}
+
+// TestRPMInterpreters compares with rpm what scripts get that are not for the shell, or
+// have no body, or are expanded first.
+func TestRPMInterpreters(t *testing.T) {
+	paths := build(t,
+		spec{name: "rpm", version: hostRPM(t)},
+		spec{name: "a", preamble: "Prefix: /opt/a\nPrefix: /srv\n", install: "mkdir -p %{buildroot}/opt/a; touch %{buildroot}/opt/a/f %{buildroot}/opt/a/g", files: "/opt/a\n", scripts: `
+%pre
+echo "$# $1 $RPM_INSTALL_PREFIX $RPM_INSTALL_PREFIX0 $RPM_INSTALL_PREFIX1 $PATH $PWD" >>/log
+%post -p /tool
+%posttrans -p <lua>
+local log = io.open("/log", "a")
+log:write(#arg, " ", arg[1], " ", arg[2] + 1, " ", tostring(arg[3]), " ", RPM_INSTALL_PREFIX[1], " ", #RPM_INSTALL_PREFIX, " ", posix.getcwd(), "\n")
+log:close()
+%transfiletriggerin -p <lua> -- /opt
+local log = io.open("/log", "a")
+local file = rpm.next_file()
+while file do log:write("next ", file, "\n"); file = rpm.next_file() end
+log:write(type(arg[2]), arg[2], "\n")
+log:close()
+`},
+		spec{name: "b", scripts: `
+%post -p /usr/bin/sed -e
+s/./&/w /log2
+%posttrans -e
+echo "%%{_sysconfdir} 100%%%%" >>/log
+%pre -q
+echo "%%{NAME} %%{version}-%%{RELEASE}.%%{ARCH}" >>/log
+`},
+		spec{name: "c", scripts: "%pre -p /bin/cat\n%triggerin -p /bin/sh -- a\nexec >>/log; echo trigger $#\n%triggerin -p <lua> -- b\nlocal log = io.open('/log', 'a')\nlog:write(#arg, arg[2], arg[3], '\\n')\nlog:close()\n"},
+	)
+	tool := map[string]string{"tool": "#!/bin/sh\necho \"tool $# $*\" >>/log\n"}
+	root, output := real(t, paths, tool)
+	want, err := os.ReadFile(filepath.Join(root, "log"))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	r, err := native(t, paths, epoch, tool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.contents(t, "log"); got != string(want) {
+		t.Errorf("scriptlets ran as\n%swith rpm as\n%s%s", got, want, output)
+	}
+}
+
+func TestRPMFailures(t *testing.T) {
+	const loud = "echo what went wrong >&2; exit 9\n"
+	for section, want := range map[string]string{
+		"%pretrans":                   "%pretrans(bad-1-1.noarch): /bin/sh failed with exit status 9; it printed last:\nwhat went wrong",
+		"%pre":                        "%pre(bad-1-1.noarch): /bin/sh failed with exit status 9; it printed last:\nwhat went wrong",
+		"%post":                       "",
+		"%posttrans":                  "",
+		"%triggerin -- good":          "",
+		"%triggerprein -- late":       "",
+		"%filetriggerin -- /etc":      "",
+		"%transfiletriggerin -- /etc": "",
+	} {
+		t.Run(section, func(t *testing.T) {
+			paths := build(t, spec{name: "good", install: "mkdir -p %{buildroot}/etc; touch %{buildroot}/etc/good", files: "/etc/good\n"},
+				spec{name: "bad", preamble: "Requires: good\n", scripts: section + "\n" + loud},
+				spec{name: "late", preamble: "Requires: bad\n", scripts: noting("%posttrans", "late")})
+			_, output := real(t, paths, nil)
+			r, err := native(t, paths, epoch, nil)
+			if want != "" {
+				var failed *session.CommandError
+				if !errors.As(err, &failed) || err.Error() != want {
+					t.Errorf("error %v\nwant  %s", err, want)
+				}
+				if !strings.Contains(output, "error: ") {
+					t.Errorf("but rpm says\n%s", output)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.contents(t, "log") != "late#0 posttrans 1 1\n" && r.contents(t, "log") != "late posttrans 1 1\n" {
+				t.Errorf("nothing ran afterwards: %s", r.contents(t, "log"))
+			}
+			kind := strings.Fields(section)[0]
+			warning := ": " + kind + "(bad-1-1.noarch): /bin/sh failed with exit status 9; it printed last:\nwhat went wrong\n"
+			if !strings.Contains(r.log, warning) || !strings.Contains(r.log, kind+"(bad-1-1.noarch): what went wrong\n") {
+				t.Errorf("the log is\n%s", r.log)
+			}
+			if !strings.Contains(output, "warning: "+kind+"(bad-1-1.noarch) scriptlet failed, exit status 9") {
+				t.Errorf("but rpm says\n%s", output)
+			}
+		})
+	}
+}
+
+func TestRPMFailuresToStart(t *testing.T) {
+	for script, want := range map[string]string{
+		"%pre -p /no/such/thing\nx\n":     "%pre(bad-1-1.noarch): its interpreter cannot be run: fork/exec /no/such/thing: no such file or directory",
+		"%pre\nkill -9 $$\n":              "%pre(bad-1-1.noarch): it was killed by signal 9 (killed)",
+		"%pre -p <lua>\nerror('too bad')": "%pre(bad-1-1.noarch): the Lua script failed; it printed last:\nerror: %pre(bad-1-1.noarch):1: too bad",
+		"%pre -p <lua>\nposix.exec('/x')": "%pre(bad-1-1.noarch): the Lua script failed; it printed last:\nerror: %pre(bad-1-1.noarch):1: exec not permitted in this context",
+		"%pre\nsleep 1000 & exit 1\n":     "%pre(bad-1-1.noarch): /bin/sh failed with exit status 1",
+		"%pre -p <lua>\nlocal x = 7 // 2": "%pre(bad-1-1.noarch): the Lua script failed; it printed last:\nerror: the script is not Lua 5.1: %pre(bad-1-1.noarch) line:1(column:14) near '/':   syntax error",
+	} {
+		paths := build(t, spec{name: "bad", scripts: script})
+		_, err := native(t, paths, epoch, nil)
+		if err == nil || strings.TrimSpace(err.Error()) != want {
+			t.Errorf("%q: error %v\nwant %s", script, err, want)
+		}
+	}
+}
+
+// owned is a package whose files belong to users that its own and another's scripts make.
+func owned(t testing.TB) []string {
+	return build(t,
+		spec{name: "base", scripts: "%pre\necho 'root:x:0:0::/:/bin/sh' >/etc/passwd; printf 'root:x:0:\\nwheel:x:10:\\n' >/etc/group\n", install: "mkdir -p %{buildroot}/etc; touch %{buildroot}/etc/base", files: "/etc/base\n"},
+		spec{name: "owned", preamble: "Requires(pre): base\n",
+			install: `mkdir -p %{buildroot}/srv/d %{buildroot}/srv/e; touch %{buildroot}/srv/f %{buildroot}/srv/s %{buildroot}/srv/c %{buildroot}/srv/n %{buildroot}/srv/g; ln -s f %{buildroot}/srv/l`,
+			files: `%attr(1750,svc,wheel) %dir /srv/d
+%attr(-,svc,svc) /srv/f
+%attr(6755,svc,wheel) /srv/s
+%attr(0755,root,svc) %caps(cap_net_raw=ep) /srv/c
+%attr(6755,nobody,nogroup) /srv/n
+%attr(-,svc,svc) /srv/l
+%attr(-,svc,svc) %ghost /srv/g
+%dir /srv/e
+`,
+			scripts: "%pre\necho 'svc:x:990:991::/:/bin/sh' >>/etc/passwd; echo 'svc:x:991:' >>/etc/group\n%post\nstat -c '%%a %%u %%g %%n' /srv/* >/log\n"})
+}
+
+// TestRPMOwners compares the owners and modes that %post sees with those of rpm. It runs
+// once as root and once as an ordinary user.
+func TestRPMOwners(t *testing.T) {
+	const want = `755 0 991 /srv/c
+1750 990 10 /srv/d
+755 0 0 /srv/e
+644 990 991 /srv/f
+777 990 991 /srv/l
+755 0 0 /srv/n
+6755 990 10 /srv/s
+`
+	check := func(t *testing.T) {
+		r, err := native(t, owned(t), epoch, map[string]string{"srv/.keep": ""})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.contents(t, "log"); got != want {
+			t.Errorf("owners are\n%swant\n%s", got, want)
+		}
+		for _, missing := range []string{"user nobody does not exist - using root", "group nogroup does not exist - using root"} {
+			if strings.Count(r.log, ": owners(owned-1-1.noarch): "+missing+"\n") != 1 {
+				t.Errorf("no warning that %s:\n%s", missing, r.log)
+			}
+		}
+		for path, owner := range map[string][2]uint32{"srv/d": {990, 10}, "srv/l": {990, 991}, "srv/n": {0, 0}} {
+			if e, ok := r.tree.Lookup(path); !ok || e.UID != owner[0] || e.GID != owner[1] {
+				t.Errorf("/%s is %+v", path, e)
+			}
+		}
+		for _, left := range []string{"run/imagefactory", "var/tmp", "srv/g"} {
+			if _, ok := r.tree.Lookup(left); ok {
+				t.Errorf("/%s is in the image", left)
+			}
+		}
+	}
+	if os.Geteuid() != 0 {
+		check(t)
+		return
+	}
+	root, output := real(t, owned(t), map[string]string{"srv/.keep": "", "etc/passwd": "root:x:0:0::/:/bin/sh\n", "etc/group": "root:x:0:\nwheel:x:10:\n"})
+	if got, err := os.ReadFile(filepath.Join(root, "log")); err != nil || string(got) != want {
+		t.Fatalf("rpm's owners are\n%swant\n%s%v\n%s", got, want, err, output)
+	}
+	for _, mode := range []sandbox.Mode{sandbox.Chroot, sandbox.Plain} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Setenv(sandbox.ModeVariable, string(mode))
+			check(t)
+		})
+	}
+	t.Run("range", func(t *testing.T) { usertest.New(t).Run(t, "^TestRPMOwners$") })
+}
+
+// TestRPMCapabilities is about capabilities of files, which a change of owner takes away.
+func TestRPMCapabilities(t *testing.T) {
+	paths := build(t, spec{name: "owned", install: "mkdir -p %{buildroot}/srv; touch %{buildroot}/srv/c", files: "%attr(0755,root,wheel) %caps(cap_net_raw=ep) /srv/c\n",
+		scripts: "%post\nsed -n '/[:]/p' /etc/group >/log\n"})
+	capability := []byte{1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0} // version 2, effective, bit 13
+	r, err := nativeWith(t, paths, epoch, map[string]string{"etc/group": "wheel:x:10:\n"}, func(e *tree.Entry) {
+		if e.Path == "srv/c" {
+			e.Xattrs = []tree.Xattr{{Name: "security.capability", Value: capability}}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, _ := r.tree.Lookup("srv/c")
+	if e.GID != 10 || len(e.Xattrs) != 1 || !bytes.Equal(e.Xattrs[0].Value, capability) {
+		t.Errorf("/srv/c is %+v", e)
+	}
+}
+
+// TestRPMImport is about databases that only the image's own rpmdb can write.
+func TestRPMImport(t *testing.T) {
+	paths := build(t, spec{name: "a", scripts: "%posttrans\necho last >>/log\n"})
+	o := RPMOptions{Session: session.Options{Epoch: stagetest.Epoch}, Import: []byte("headers\n")}
+	r, err := native(t, paths, o, map[string]string{"usr/bin/rpmdb": "#!/bin/sh\necho \"$@\" >>/log; cat >>/log\n"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := r.contents(t, "log"), "last\n--importdb\nheaders\n"; got != want {
+		t.Errorf("the log is %q, want %q", got, want)
+	}
+	o.Import = []byte("x")
+	if _, err := native(t, paths, o, map[string]string{"usr/bin/rpmdb": "#!/bin/sh\nexit 3\n"}); err == nil || !strings.HasPrefix(err.Error(), "rpmdb --importdb: rpmdb failed with exit status 3") {
+		t.Errorf("error %v", err)
 	}
 }

@@ -122,7 +122,7 @@ func run(s Script, r *recorder) (err error) {
 	i.open(L)
 	chunk, err := L.Load(strings.NewReader(s.Body), s.Name)
 	if err != nil {
-		return fmt.Errorf("syntax of the Lua script: %s", message(err))
+		return fmt.Errorf("the script is not Lua 5.1: %s", strings.TrimSpace(message(err)))
 	}
 	L.Push(chunk)
 	if err := L.PCall(0, lua.MultRet, nil); err != nil {

@@ -69,7 +69,11 @@ func (r *runner) script(i int, s *transaction.Step) error {
 			return err
 		}
 		defer file.Close()
-		return r.run(i, s, cmd)
+		err = r.run(i, s, cmd)
+		if exit := (*failure)(nil); errors.As(err, &exit) && exit.status == 1 {
+			return errors.New("the Lua script failed") // it has said why
+		}
+		return err
 	}
 	cmd := exec.Cmd{Path: s.Interpreter[0], Args: append([]string{}, s.Interpreter...)}
 	if s.HasScript {
@@ -125,7 +129,17 @@ func explain(program string, err error) error {
 	if exit.ExitCode() == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s failed with exit status %d", program, exit.ExitCode())
+	return &failure{program, exit.ExitCode()}
+}
+
+// failure says that a command ended with another status than 0.
+type failure struct {
+	program string
+	status  int
+}
+
+func (e *failure) Error() string {
+	return fmt.Sprintf("%s failed with exit status %d", e.program, e.status)
 }
 
 // joinLines ends each line.
