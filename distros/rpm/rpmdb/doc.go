@@ -3,8 +3,7 @@
 //
 // # rpmdb.sqlite
 //
-// It is an SQLite database (rpm's lib/backend/sqlite.c; rpm 4.16 and later), version 3, in
-// WAL mode:
+// It is an SQLite 3 database (rpm's lib/backend/sqlite.c; rpm 4.16 and later):
 //
 //   - Packages (hnum INTEGER PRIMARY KEY AUTOINCREMENT, blob BLOB NOT NULL): a package is
 //     a header, and hnum counts from 1 in the order of installation;
@@ -14,10 +13,14 @@
 //     latter of a little-endian integer;
 //   - indexes on key and hnum, as rpm makes them, and sqlite_sequence.
 //
-// What the tables hold is rpm's tag2index (lib/rpmdb.c): Group
-// is "Unknown" where a package has none; Requirename is without what only the installation
-// needed; Triggername has every name once; a rich dependency stands there whole and by
-// the names in it, those of a negated condition after a "!".
+// What the tables hold is rpm's tag2index (lib/rpmdb.c): Group is "Unknown" where a package
+// has none; Requirename is without what only the installation needed; Triggername has
+// every name once; a rich dependency stands there whole and by the names in it, those of a
+// negated condition after a "!".
+//
+// rpm turns the database to WAL mode when it first writes to it. Until then it is not:
+// SQLite cannot open a database in WAL mode on a read-only root, and leaves files beside
+// one.
 //
 // # Headers
 //

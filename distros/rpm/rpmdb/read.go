@@ -54,3 +54,15 @@ func Decode(data []byte) ([]*header.Header, error) {
 	}
 	return headers, nil
 }
+
+// Rewrite returns the contents of rpmdb.sqlite as Write would have made them: the same
+// packages in the same order, numbered from 1, and nothing of how they came there.
+// What another program installed becomes readable on a read-only root, and equal for
+// equal packages. The error is as of Decode.
+func Rewrite(data []byte) ([]byte, error) {
+	headers, err := Decode(data)
+	if err != nil {
+		return nil, err
+	}
+	return encode(headers)
+}

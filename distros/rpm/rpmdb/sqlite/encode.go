@@ -17,8 +17,9 @@ type writer struct {
 	pages []byte
 }
 
-// Encode returns the database file that has tables, in WAL mode. The statements in SQL are
-// not looked at; they have to agree with the rows.
+// Encode returns the database file that has tables. It is not in WAL mode, in which SQLite
+// could not open it on a file system that is read-only. The statements in SQL are not
+// looked at; they have to agree with the rows.
 func Encode(tables []Table) ([]byte, error) {
 	w := &writer{}
 	w.allocate() // page 1, the schema's root
@@ -57,7 +58,7 @@ func (w *writer) header(cookie uint32) {
 	h := w.pages[:fileHeader]
 	copy(h, magic)
 	binary.BigEndian.PutUint16(h[16:], pageSize)
-	h[18], h[19] = 2, 2              // write and read version: WAL
+	h[18], h[19] = 1, 1              // write and read version: rollback journal
 	h[21], h[22], h[23] = 64, 32, 32 // payload fractions, fixed
 	const changes = 1                // number of transactions that wrote the file
 	const library = 3_040_001        // SQLite whose output this is equal to, not that wrote it

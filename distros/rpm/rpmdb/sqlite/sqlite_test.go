@@ -67,7 +67,7 @@ func TestEncode(t *testing.T) {
 				t.Fatal(err)
 			}
 			path := save(t, db)
-			if got := query(t, path, "pragma integrity_check", "pragma journal_mode", "select count(*) from empty"); got != "ok\nwal\n0\n" {
+			if got := query(t, path, "pragma integrity_check", "pragma journal_mode", "select count(*) from empty"); got != "ok\ndelete\n0\n" {
 				t.Fatalf("integrity_check, journal_mode, empty table:\n%s", got)
 			}
 			var want strings.Builder
