@@ -369,6 +369,12 @@ func artifactName(artifact string) (name string, ok bool) {
 	return artifact, true
 }
 
+// withEpoch returns the name, version and architecture with an epoch, even of 0, as
+// modules list them: "bash-0:5.1.8-9.el9.x86_64".
+func withEpoch(p *rpm.Package) string {
+	return fmt.Sprintf("%s-%d:%s-%s.%s", p.Name, p.EVR.Epoch, p.EVR.Version, p.EVR.Release, p.Arch)
+}
+
 // keep reports whether a package counts, and whether it is one of an active stream.
 func (f *moduleFilter) keep(p *rpm.Package) (keep, modular bool) {
 	if len(f.active)+len(f.inactive) == 0 {

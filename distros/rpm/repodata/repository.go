@@ -36,7 +36,7 @@ type Config struct {
 	RequireSignature bool // repomd.xml must be signed
 
 	Arch     string   // rpm's name of the architecture; see ParsePrimary
-	Exclude  []string // packages that are not there for us; see Excludes
+	Exclude  []string // packages that are passed over, as dnf's option of that name has them
 	Priority int      // becomes Package.Priority
 	Now      time.Time
 }
@@ -477,13 +477,13 @@ func (r *Repository) Load(ctx context.Context, client *fetch.Client) error {
 			return err
 		}
 	}
-	exclude, err := parseExcludes(r.config.Exclude)
+	left, err := excluded(r.primary.Packages, r.config.Exclude)
 	if err != nil {
 		return fmt.Errorf("repository %s: %w", r.Name, err)
 	}
 	r.Packages = nil
 	for _, p := range r.primary.Packages {
-		if !exclude.match(p) {
+		if !left[p] {
 			p.Priority = r.config.Priority
 			r.Packages = append(r.Packages, p)
 		}

@@ -7,6 +7,7 @@ import (
 	"hash"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -149,7 +150,23 @@ func newPackage(h *header.Header) *rpm.Package {
 	for _, f := range h.Files() {
 		p.Files = append(p.Files, f.Path)
 	}
+	p.Requires = withoutOwn(p)
 	return p
+}
+
+// withoutOwn returns what a package requires and does not have itself.
+func withoutOwn(p *rpm.Package) []rpm.Dependency {
+	own := make(map[rpm.Dependency]bool)
+	for _, d := range p.Provides {
+		own[d] = true
+	}
+	for _, path := range p.Files {
+		own[rpm.Dependency{Name: path}] = true
+	}
+	return slices.DeleteFunc(p.Requires, func(d rpm.Dependency) bool {
+		d.Pre = false
+		return own[d]
+	})
 }
 
 // dependencies returns those of a kind, without features of rpm itself and without
