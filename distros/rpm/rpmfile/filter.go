@@ -2,6 +2,7 @@ package rpmfile
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/imagefactory/imagefactory/distros/rpm/header"
@@ -19,19 +20,25 @@ func LeftOut(h *header.Header, docs bool, languages []string) map[string]bool {
 	left := map[string]bool{}
 	files := h.Files()
 	kept, emptied := map[string]int{}, map[string]bool{} // by directory
+	var dirs []string
 	for i := range files {
 		f := &files[i]
-		dir := path.Dir(f.Path)
+		if f.IsDir() {
+			dirs = append(dirs, f.Path)
+		}
 		if !docs && f.Flags&header.FileDoc != 0 || languages != nil && !speaks(f.Langs, languages) {
 			left[f.Path] = true
-			emptied[dir] = true
+			emptied[path.Dir(f.Path)] = true
 		} else {
-			kept[dir]++
+			kept[path.Dir(f.Path)]++
 		}
 	}
-	for i := range files {
-		if f := &files[i]; f.IsDir() && emptied[f.Path] && kept[f.Path] == 0 {
-			left[f.Path] = true
+	slices.Sort(dirs)
+	for _, dir := range slices.Backward(dirs) { // from below
+		if emptied[dir] && kept[dir] == 0 && !left[dir] {
+			left[dir] = true
+			emptied[path.Dir(dir)] = true
+			kept[path.Dir(dir)]--
 		}
 	}
 	return left

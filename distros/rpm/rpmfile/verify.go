@@ -332,7 +332,7 @@ func (f *File) judge(signatures []*signature, digests []*digest) (*Verified, err
 		return nil, f.fail(reason, "none of its signatures counts: %s", strings.Join(failures, "; "))
 	}
 	if ofAll == "" && !slices.ContainsFunc(digests, func(d *digest) bool { return d.strong }) {
-		return nil, f.fail(Unsigned, "only its header is signed, and the header has no digest of the payload")
+		return nil, f.fail(Unsigned, "only its header is signed, and the header has no digest of the payload that cannot be forged")
 	}
 	return &Verified{KeyFingerprint: cmp.Or(ofAll, ofHeaderAlone)}, nil
 }
