@@ -23,8 +23,9 @@
 // fork returns 0, and from then on it acts. Working directory, umask, environment and
 // standard streams come from the parent, as after a real fork.
 //
-// What differs from fork: files that the script has opened before cannot be used in
-// the child (using one is an error that says so), and neither can a fork inside a
-// coroutine be followed. A child that reaches the end of the script ends there, with a
-// warning, as in rpm.
+// What differs from fork: files and iterators over files that the script has opened
+// before cannot be used in the child; using one is an error that says so, and so is a script that
+// does not arrive at the fork in the same way, which one that looks at the addresses of
+// tables might. A child that reaches the end of the script ends there, with a warning,
+// as in rpm.
 package lua

@@ -331,8 +331,8 @@ func (i *interpreter) mkstemp(L *lua.LState) int {
 		L.Call(2, 1)
 		handle := L.Get(-1)
 		L.Pop(1)
-		L.Push(lua.LString(path))
 		L.Push(handle)
+		L.Push(lua.LString(path))
 		return 2
 	}
 }

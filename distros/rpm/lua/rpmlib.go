@@ -66,6 +66,7 @@ func (i *interpreter) openRPM(L *lua.LState) {
 func (i *interpreter) encode64(L *lua.LState) int {
 	text := base64.StdEncoding.EncodeToString([]byte(L.CheckString(1)))
 	width := L.OptInt(2, 64) // rpm's default line length
+	width -= width % 4       // whole groups
 	if width <= 0 {
 		L.Push(lua.LString(text))
 		return 1
@@ -133,20 +134,20 @@ func (i *interpreter) nextFile(L *lua.LState) int {
 }
 
 // runProgram runs argv, found in PATH, with files as its standard streams, and pushes
-// 0, or nil and the reason.
+// 0, or nil, a reason and the exit status or signal, as rpm does since 4.20.
 func (i *interpreter) runProgram(L *lua.LState, argv []string, files [3]*os.File) int {
 	program, err := exec.LookPath(argv[0])
 	if err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
 			err = unix.ENOENT
 		}
-		return i.fail(L, err, argv[0])
+		return i.fail(L, err, "posix_spawnp")
 	}
 	pid, err := syscall.ForkExec(program, argv, &syscall.ProcAttr{
 		Env: os.Environ(), Files: []uintptr{files[0].Fd(), files[1].Fd(), files[2].Fd()},
 	})
 	if err != nil {
-		return i.fail(L, err, argv[0])
+		return i.fail(L, err, "posix_spawnp")
 	}
 	var status syscall.WaitStatus
 	for {
@@ -303,7 +304,9 @@ func (i *interpreter) newVersion(L *lua.LState) int {
 			v.Epoch = uint32(epoch)
 		}
 		v.Version = L.CheckString(2)
-		v.Release = L.OptString(3, "")
+		if L.Get(3) != lua.LNil {
+			v.Release = L.CheckString(3)
+		}
 	}
 	handle := L.NewUserData()
 	handle.Value = v
