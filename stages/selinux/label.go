@@ -1,7 +1,6 @@
 package selinux
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -54,7 +53,8 @@ func (e *PolicyError) ExitStatus() int { return 2 }
 // Label returns t with the attribute security.selinux on every entry that its policy has a
 // label for, and the mode in its configuration. The tree is the same when the mode is
 // disabled already, and when the root knows nothing of SELinux and none is asked for.
-// The error is a *PolicyError, or names the file of the root, and the line, that is wrong.
+// The error is a *PolicyError or an *UnlabelledError, or names the file of the root, and
+// the line, that is wrong.
 func Label(st *store.Store, t *tree.Tree, o Options) (*tree.Tree, error) {
 	if o.Mode != "" && !slices.Contains([]string{Enforcing, Permissive, Disabled}, o.Mode) {
 		return nil, fmt.Errorf("%q is no mode of SELinux; it is %q, %q or %q", o.Mode, Enforcing, Permissive, Disabled)
@@ -85,8 +85,31 @@ func Label(st *store.Store, t *tree.Tree, o Options) (*tree.Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.label(t)
+	labelled, unknown, err := c.label(t)
+	if err == nil && len(unknown) > 0 && mode == Enforcing {
+		return nil, &UnlabelledError{Paths: unknown}
+	}
+	return labelled, err
 }
+
+// UnlabelledError says that an image which enforces its policy would have files that
+// the policy does not know, and which nobody could use. It is a mistake in the recipe or in
+// the policy: exit status 2.
+type UnlabelledError struct {
+	Paths []string // absolute, in order
+}
+
+func (e *UnlabelledError) Error() string {
+	text := e.Paths[0]
+	if more := len(e.Paths) - 1; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return fmt.Sprintf("SELinux is to be %s, but no line of the policy's file_contexts says how to label %s; add lines to file_contexts.local, or set selinux = %q",
+		Enforcing, text, Permissive)
+}
+
+// ExitStatus is 2: the recipe is wrong.
+func (e *UnlabelledError) ExitStatus() int { return 2 }
 
 // files reads files of a root.
 type files struct {
@@ -115,72 +138,6 @@ func (f files) read(path string) ([]byte, bool, error) {
 		return nil, false, fmt.Errorf("%s: %w", path, err)
 	}
 	return data, true, nil
-}
-
-// defaultType is the policy's name when the configuration has none (libselinux,
-// selinux_config.c).
-const defaultType = "targeted"
-
-// configuration is what /etc/selinux/config says.
-type configuration struct {
-	mode   string // empty when no line has one
-	policy string // name of the directory with the policy
-}
-
-func parseConfig(data []byte) configuration {
-	c := configuration{policy: defaultType}
-	for line := range strings.Lines(string(data)) {
-		if mode, ok := lineMode(line); ok && c.mode == "" {
-			c.mode = mode
-		}
-		line = strings.TrimSpace(line)
-		if tag := "SELINUXTYPE="; len(line) > len(tag) && strings.EqualFold(line[:len(tag)], tag) {
-			c.policy = strings.TrimSpace(line[len(tag):])
-		}
-	}
-	return c
-}
-
-// lineMode returns the mode that a line of the configuration sets, if it sets one.
-func lineMode(line string) (string, bool) {
-	value, ok := strings.CutPrefix(line, "SELINUX=")
-	value = strings.ToLower(strings.TrimSpace(value))
-	for _, mode := range []string{Enforcing, Permissive, Disabled} {
-		if ok && strings.HasPrefix(value, mode) {
-			return mode, true
-		}
-	}
-	return "", false
-}
-
-// writeMode returns the root with mode in its configuration, which is data now.
-func writeMode(root files, data []byte, mode string, epoch int64) (*tree.Tree, error) {
-	var b bytes.Buffer
-	written := false
-	for line := range strings.Lines(string(data)) {
-		if strings.HasPrefix(line, "SELINUX=") {
-			if written {
-				continue
-			}
-			line, written = "SELINUX="+mode+"\n", true
-		}
-		b.WriteString(line)
-	}
-	if !written {
-		if b.Len() > 0 && !bytes.HasSuffix(b.Bytes(), []byte("\n")) {
-			b.WriteByte('\n')
-		}
-		b.WriteString("SELINUX=" + mode + "\n")
-	}
-	digest, err := root.st.Put(b.Bytes())
-	if err != nil {
-		return nil, err
-	}
-	e, _ := root.lookup(configPath)
-	e.Digest, e.Size, e.Link, e.MTime = digest, int64(b.Len()), 0, tree.Time{Sec: epoch}
-	edit := root.t.Edit()
-	edit.Put(e)
-	return edit.Tree()
 }
 
 // loadContexts reads the contexts of a policy, and makes sure that the kernel will have
@@ -235,47 +192,56 @@ func hasPolicy(t *tree.Tree, dir string) bool {
 	})
 }
 
-// label returns t with its labels.
-func (c *contexts) label(t *tree.Tree) (*tree.Tree, error) {
-	entries := slices.Clone(t.Entries())
-	values := map[string][]byte{} // contexts are few, entries are many
-	linked := map[uint32][]byte{}
-	value := func(e *tree.Entry) []byte {
-		path := "/" + e.Path
-		if e.Path == tree.Root {
-			path = "/"
-		}
-		context, ok := c.lookup(path, e.Type)
-		if !ok {
-			return nil
-		}
-		if values[context] == nil {
+// label returns t with its labels, and the absolute paths that no line is about.
+func (c *contexts) label(t *tree.Tree) (labelled *tree.Tree, unknown []string, err error) {
+	values := map[string][]byte{none: nil} // contexts are few, entries are many
+	value := func(e *tree.Entry) (value []byte, known bool) {
+		context, ok := c.lookup(absolute(e.Path), e.Type)
+		if ok && values[context] == nil {
 			values[context] = append([]byte(context), 0) // the kernel counts the NUL
 		}
-		return values[context]
+		return values[context], context != ""
 	}
-	for i := range entries {
-		e := &entries[i]
-		if e.Link != 0 && linked[e.Link] == nil {
-			linked[e.Link] = value(e)
+	// An inode has the label of the first of its names that has one.
+	type inode struct {
+		value []byte
+		known bool
+	}
+	inodes := map[uint32]inode{}
+	for _, e := range t.Entries() {
+		if e.Link == 0 || inodes[e.Link].value != nil {
+			continue
 		}
+		v, known := value(&e)
+		inodes[e.Link] = inode{v, known || inodes[e.Link].known}
 	}
-	kept := entries[:0]
-	for i := range entries {
-		e := entries[i]
+	entries := make([]tree.Entry, 0, t.Len())
+	for _, e := range t.Entries() {
 		if e.Path == autorelabel {
 			continue
 		}
-		v := linked[e.Link]
+		i := inodes[e.Link]
 		if e.Link == 0 {
-			v = value(&e)
+			i.value, i.known = value(&e)
 		}
-		if v != nil {
-			e.Xattrs = withLabel(e.Xattrs, v)
+		if !i.known {
+			unknown = append(unknown, absolute(e.Path))
 		}
-		kept = append(kept, e)
+		if i.value != nil {
+			e.Xattrs = withLabel(e.Xattrs, i.value)
+		}
+		entries = append(entries, e)
 	}
-	return tree.New(kept)
+	labelled, err = tree.New(entries)
+	return labelled, unknown, err
+}
+
+// absolute returns the path of an entry with the slash that policies begin with.
+func absolute(path string) string {
+	if path == tree.Root {
+		return "/"
+	}
+	return "/" + path
 }
 
 // withLabel returns a copy of attributes that has the label.

@@ -500,6 +500,24 @@ func TestNoPolicy(t *testing.T) {
 	}
 }
 
+// A system that enforces its policy can use nothing that the policy does not know.
+func TestUnlabelled(t *testing.T) {
+	st := stagetest.Cache(t).Store
+	contextsPath := filepath.Join(t.TempDir(), "file_contexts")
+	if err := os.WriteFile(contextsPath, []byte("/  u:o:r:s0\n/etc(/.*)?  u:o:r:s0\n/proc(/.*)?  <<none>>\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	root := policyRoot(t, st, "SELINUX=enforcing\nSELINUXTYPE=mine\n", contextsPath, stagetest.Dir("proc/1"), stagetest.Dir("usr/bin"))
+	_, err := Label(st, root, Options{})
+	var unlabelled *UnlabelledError
+	if !errors.As(err, &unlabelled) || !slices.Equal(unlabelled.Paths, []string{"/usr", "/usr/bin"}) || unlabelled.ExitStatus() != 2 || !strings.Contains(err.Error(), "how to label /usr and 1 more;") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := Label(st, root, Options{Mode: Permissive}); err != nil {
+		t.Error(err)
+	}
+}
+
 // Any policy is read or refused, and never matches beyond a path.
 func FuzzContexts(f *testing.F) {
 	f.Add([]byte(simple), "/usr/bin/b")
