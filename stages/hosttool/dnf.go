@@ -80,7 +80,7 @@ func (e *RequestError) Error() string {
 const (
 	dnfConfig     = "etc/imagefactory/dnf.conf"
 	reposDir      = "etc/imagefactory/repos.d"
-	noDir         = "etc/imagefactory/none" // an empty directory
+	noDir         = "etc/imagefactory/none"
 	rpmMacros     = "root/.rpmmacros"
 	packagesDir   = "/packages"
 	metadataDir   = "/repositories"
@@ -89,6 +89,9 @@ const (
 	maxOutputSize = 64 << 20
 )
 
+// dnfDirs are empty directories where dnf and rpm look for what they shall not find.
+var dnfDirs = []string{noDir, reposDir}
+
 // ResolveRPM has the host's dnf decide which packages of repos to install. The order is
 // that of dnf.
 func ResolveRPM(ctx context.Context, run *stages.Run, pool *sandbox.Pool, repos []RPMRepository, request RPMRequest, o RPMOptions) ([]Chosen, error) {
@@ -96,7 +99,7 @@ func ResolveRPM(ctx context.Context, run *stages.Run, pool *sandbox.Pool, repos 
 	if err != nil {
 		return nil, err
 	}
-	h := &host{run: run, pool: pool, tool: o.Tool, files: o.config(false)}
+	h := &host{run: run, pool: pool, tool: o.Tool, dirs: dnfDirs, files: o.config(false)}
 	for i, r := range repos {
 		dir, err := stageMetadata(run, r)
 		if err != nil {
@@ -186,8 +189,6 @@ func (o *RPMOptions) config(checked bool) []file {
 	return []file{
 		{dnfConfig, strings.Join(conf, "\n") + "\n"},
 		{rpmMacros, strings.Join(macros, "\n") + "\n"},
-		{path.Join(noDir, "README"), "Nothing of the host's configuration is used.\n"},
-		{path.Join(reposDir, "README"), "Repositories, if any, have files named *.repo.\n"},
 	}
 }
 

@@ -295,7 +295,7 @@ func TestDNFVerifiesItself(t *testing.T) {
 	shell(t, `cp "$1"/noarch/tiny-filesystem*.rpm "$2"/a.rpm`, tiny.unsigned, dir)
 	o := tinyOptions()
 	_, _, err := stagetest.Run(t, f.cache, func(ctx context.Context, run *stages.Run) (*tree.Tree, error) {
-		h := &host{run: run, pool: f.pool, tool: DNF, files: append(o.config(true), file{"key.asc", string(tiny.key)})}
+		h := &host{run: run, pool: f.pool, tool: DNF, dirs: dnfDirs, files: append(o.config(true), file{"key.asc", string(tiny.key)})}
 		h.binds = []sandbox.Bind{{Source: dir, Target: packagesDir}}
 		target, err := empty(o.Session.Epoch)
 		if err != nil {

@@ -47,6 +47,7 @@ type host struct {
 	pool  *sandbox.Pool
 	tool  string // for messages
 	files []file
+	dirs  []string       // empty directories
 	binds []sandbox.Bind // besides the host's programs
 }
 
@@ -106,7 +107,7 @@ func (h *host) skeleton(st *store.Store, epoch int64) (*tree.Tree, []sandbox.Bin
 	edit := tree.Empty(now).Edit()
 	binds := []sandbox.Bind{{Source: "/usr", Target: "/usr"}}
 	template := tree.Entry{Mode: 0o755, MTime: now}
-	for _, dir := range []string{targetDir, "etc", "root", "usr", "var/tmp"} {
+	for _, dir := range slices.Concat([]string{targetDir, "etc", "root", "usr", "var/tmp"}, h.dirs) {
 		if err := edit.MkdirAll(dir, template); err != nil {
 			return nil, nil, err
 		}

@@ -95,7 +95,7 @@ func RunRPM(ctx context.Context, run *stages.Run, pool *sandbox.Pool, client *fe
 	}
 	defer os.RemoveAll(dir)
 
-	h := &host{run: run, pool: pool, tool: o.Tool, files: append(o.config(len(signed) == len(all)), keyFiles...)}
+	h := &host{run: run, pool: pool, tool: o.Tool, dirs: dnfDirs, files: append(o.config(len(signed) == len(all)), keyFiles...)}
 	h.binds = []sandbox.Bind{{Source: dir, Target: packagesDir}}
 	target, err := empty(o.Session.Epoch)
 	if err != nil {
