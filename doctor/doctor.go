@@ -17,6 +17,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/distros"
 	"github.com/imagefactory/imagefactory/qemu"
+	"github.com/imagefactory/imagefactory/stages/hosttool"
 	"github.com/imagefactory/imagefactory/stages/sandbox"
 )
 
@@ -49,6 +50,7 @@ func Examine(ctx context.Context, o Options) []Finding {
 	findings := []Finding{architecture(), sandboxed(), cacheDir(o.Cache), space(o.Cache)}
 	findings = append(findings, namespaces()...)
 	findings = append(findings, keyrings()...)
+	findings = append(findings, installers(ctx)...)
 	findings = append(findings, machines()...)
 	if o.Mirror {
 		findings = append(findings, mirrors(ctx)...)
@@ -187,7 +189,14 @@ func keyrings() []Finding {
 func keyringOf(d *distros.Distro) Finding {
 	f := Finding{About: "keys of " + d.Name, Verdict: Good}
 	for _, repo := range d.Repositories {
-		if !repo.GPGCheck || len(repo.Keyrings) == 0 {
+		if !repo.GPGCheck {
+			continue
+		}
+		if !repo.HasKey() {
+			f.Found = "come with the recipe, as gpg_key of its repositories"
+			if repo.KeySource != "" {
+				f.Found += "; the vendor's is " + repo.KeySource
+			}
 			continue
 		}
 		found := ""
@@ -196,6 +205,9 @@ func keyringOf(d *distros.Distro) Finding {
 				found = file
 				break
 			}
+		}
+		if found == "" && repo.KeyURL != "" {
+			found = repo.KeyURL + ", whose fingerprint is known"
 		}
 		if found == "" {
 			f.Verdict = Limited
@@ -209,6 +221,30 @@ func keyringOf(d *distros.Distro) Finding {
 		f.Found = found
 	}
 	return f
+}
+
+// installers looks at the host's package managers, which only recipes that ask for them
+// need.
+func installers(ctx context.Context) []Finding {
+	var findings []Finding
+	for _, name := range hosttool.Installers {
+		if _, err := exec.LookPath(name); err != nil && name == hosttool.Yum {
+			continue // where there is none, nobody misses it
+		}
+		f := Finding{About: fmt.Sprintf("installer %q", name), Verdict: Good}
+		version, err := hosttool.Check(ctx, name)
+		var host *sandbox.HostError
+		switch {
+		case errors.As(err, &host):
+			f.Verdict, f.Found, f.Remedy = Limited, host.Problem, host.Remedy
+		case err != nil:
+			f.Verdict, f.Found, f.Remedy = Limited, err.Error(), "use installer = \"native\""
+		default:
+			f.Found = version
+		}
+		findings = append(findings, f)
+	}
+	return findings
 }
 
 // machines looks at what boot and test need; builds do not.
