@@ -169,6 +169,11 @@ func (i *interpreter) open(L *lua.LState) {
 	i.openLater(L)
 	i.openPosix(L)
 	i.openRPM(L)
+	if loaded, ok := L.GetField(L.GetGlobal("package"), "loaded").(*lua.LTable); ok {
+		for _, name := range []string{"posix", "rpm"} { // for require
+			loaded.RawSetString(name, L.GetGlobal(name))
+		}
+	}
 
 	system := L.GetGlobal("os").(*lua.LTable)
 	system.RawSetString("exit", L.NewFunction(i.exit))

@@ -178,6 +178,7 @@ func TestFunctionsLikeRPM(t *testing.T) {
 		`local n = 0; for l in io.lines('D/file') do n = n + 1 end; local s = posix.stat('D/file'); local pid = posix.fork(); if pid == 0 then posix.exec('/bin/sh', '-c', string.format('echo %d %d >D/new', n, s.size)) end; posix.wait(pid); for l in io.lines('D/new') do show(l) end`,
 		`local pid = posix.fork(); if pid == 0 then local p2 = posix.fork(); if p2 == 0 then posix.exec('/bin/sh', '-c', 'echo inner >>D/new') end; posix.wait(p2); posix.exec('/bin/sh', '-c', 'echo outer >>D/new') end; posix.wait(pid); for l in io.lines('D/new') do show(l) end`,
 
+		`show(require('posix') == posix, require('rpm') == rpm, require('io') == io, require('string') == string)`,
 		`local t = table.pack(1, nil, 3); show(t.n, table.unpack({1, 2, 3}))`,
 		`show(load('return 1 + 1')(), (load('syntax error here')))`,
 		`goto done; show('not here'); ::done:: show('done')`,

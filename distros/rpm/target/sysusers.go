@@ -48,13 +48,16 @@ func addAccounts(root string, lines []string) error {
 		return err
 	}
 	a := &adder{root: root, db: db}
-	for _, line := range lines {
-		fields, err := splitFields(line)
-		if err == nil && len(fields) > 0 {
-			err = a.add(fields)
-		}
-		if err != nil {
-			return fmt.Errorf("the line %q of sysusers.d(5): %w", line, err)
+	// All groups come before all users, as in systemd. Other types are ignored, as by rpm.
+	for _, kinds := range [][]string{{"g"}, {"u", "u!"}, {"m"}} {
+		for _, line := range lines {
+			fields, err := splitFields(line)
+			if err == nil && len(fields) > 0 && slices.Contains(kinds, fields[0]) {
+				err = a.add(fields)
+			}
+			if err != nil {
+				return fmt.Errorf("the line %q of sysusers.d(5): %w", line, err)
+			}
 		}
 	}
 	return a.save()
@@ -105,7 +108,7 @@ func (a *adder) add(fields []string) error {
 			a.members = append(a.members, membership{name, field(2)})
 		}
 	}
-	return nil // other types are ignored, as by rpm
+	return nil
 }
 
 // id returns the number that the text says: itself, that of a file's owner, or a free one
