@@ -281,6 +281,9 @@ func mirrors(ctx context.Context) []Finding {
 			continue // keyrings said so
 		}
 		for _, repo := range d.Repositories {
+			if d.Family == distros.FamilyRPM {
+				repo = repo.Expand(d.Architectures[0].PackageArch, d.Version)
+			}
 			findings = append(findings, reach(ctx, d.Name+" "+repo.Name, repo))
 		}
 	}
@@ -291,6 +294,8 @@ func reach(ctx context.Context, about string, repo distros.Repository) Finding {
 	url := strings.TrimRight(repo.URL, "/") + "/"
 	if len(repo.Suites) > 0 {
 		url += "dists/" + repo.Suites[0] + "/InRelease"
+	} else {
+		url += "repodata/repomd.xml"
 	}
 	f := Finding{About: "mirror of " + about, Verdict: Good, Found: url}
 	fail := func(err error) Finding {

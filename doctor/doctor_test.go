@@ -78,17 +78,28 @@ func TestKeyringOf(t *testing.T) {
 	if f := keyringOf(d); f.Verdict != Good || f.Found != keyring {
 		t.Errorf("with the keyring: %+v", f)
 	}
+	d.Repositories = []distros.Repository{{Name: "pinned", GPGCheck: true, Keyrings: []string{"/nonexistent.gpg"}, KeyURL: "https://example.com/key"}}
+	if f := keyringOf(d); f.Verdict != Good || !strings.Contains(f.Found, "https://example.com/key") {
+		t.Errorf("with a key that can be downloaded: %+v", f)
+	}
+	d.Repositories = []distros.Repository{{Name: "foreign", GPGCheck: true, KeySource: "in a safe"}}
+	if f := keyringOf(d); f.Verdict != Good || !strings.Contains(f.Found, "come with the recipe") || !strings.Contains(f.Found, "in a safe") {
+		t.Errorf("with a key that must come with the recipe: %+v", f)
+	}
 }
 
 func TestReach(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/debian/dists/stable/InRelease" {
+		if r.URL.Path != "/debian/dists/stable/InRelease" && r.URL.Path != "/rpm/repodata/repomd.xml" {
 			http.NotFound(w, r)
 		}
 	}))
 	repo := distros.Repository{URL: server.URL + "/debian", Suites: []string{"stable"}}
 	if f := reach(t.Context(), "some", repo); f.Verdict != Good {
 		t.Errorf("a mirror that answers: %+v", f)
+	}
+	if f := reach(t.Context(), "some", distros.Repository{URL: server.URL + "/rpm"}); f.Verdict != Good {
+		t.Errorf("a mirror of packages that answers: %+v", f)
 	}
 	repo.Suites = []string{"unstable"}
 	if f := reach(t.Context(), "some", repo); f.Verdict != Limited || !strings.Contains(f.Found, "404") {
