@@ -197,9 +197,8 @@ func chooseIndex(release *Release, base string) (IndexFile, bool) {
 // maxIndexBytes bounds a decompressed Packages file; Debian's largest has 50 MB.
 const maxIndexBytes = 2 << 30
 
-// load downloads and parses one Packages file.
-func (r *RepositoryIndexes) load(ctx context.Context, client *fetch.Client, config RepositoryConfig, file IndexFile) (*Index, error) {
-	fail := func(err error) error { return fmt.Errorf("repository %s: %w", config.Name, err) }
+// Fetch downloads and verifies one of r.Files and returns where it is on this host.
+func (r *RepositoryIndexes) Fetch(ctx context.Context, client *fetch.Client, config RepositoryConfig, file IndexFile) (string, error) {
 	base := r.URI + "/dists/" + config.Suite + "/"
 	urls := []string{base + file.Path}
 	if r.Release.AcquireByHash {
@@ -213,7 +212,17 @@ func (r *RepositoryIndexes) load(ctx context.Context, client *fetch.Client, conf
 		Digest: file.Digest,
 	})
 	if err != nil {
-		return nil, fail(err)
+		return "", fmt.Errorf("repository %s: %w", config.Name, err)
+	}
+	return name, nil
+}
+
+// load downloads and parses one Packages file.
+func (r *RepositoryIndexes) load(ctx context.Context, client *fetch.Client, config RepositoryConfig, file IndexFile) (*Index, error) {
+	fail := func(err error) error { return fmt.Errorf("repository %s: %w", config.Name, err) }
+	name, err := r.Fetch(ctx, client, config, file)
+	if err != nil {
+		return nil, err
 	}
 	f, err := os.Open(name)
 	if err != nil {
