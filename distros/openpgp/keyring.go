@@ -69,6 +69,18 @@ func Merge(keyrings ...Keyring) Keyring {
 	return all
 }
 
+// Encode returns the keys as ParseKeyring reads them, for tools that take keys as
+// files: without the parts that are not understood.
+func (k Keyring) Encode() ([]byte, error) {
+	var b bytes.Buffer
+	for _, e := range k {
+		if err := e.Serialize(&b); err != nil {
+			return nil, fmt.Errorf("write the key %s: %w", fingerprint(e), err)
+		}
+	}
+	return b.Bytes(), nil
+}
+
 // Fingerprints returns the fingerprint of every primary key in upper-case
 // hexadecimal, in the keyring's order.
 func (k Keyring) Fingerprints() []string {

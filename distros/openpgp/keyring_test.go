@@ -86,6 +86,13 @@ func TestMergeAndArmor(t *testing.T) {
 	if err != nil || !slices.Equal(again.Fingerprints(), b.Fingerprints()) {
 		t.Errorf("after armoring %v, %v", again.Fingerprints(), err)
 	}
+	encoded, err := Merge(a, b).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err = ParseKeyring(encoded); err != nil || !slices.Equal(again.Fingerprints(), want) {
+		t.Errorf("after encoding %v, %v", again.Fingerprints(), err)
+	}
 }
 
 func TestVerifyRealMetadata(t *testing.T) {

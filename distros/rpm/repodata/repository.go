@@ -74,7 +74,7 @@ type IndexFile struct {
 var (
 	primaryForms   = []string{"primary"}
 	filelistsForms = []string{"filelists"}
-	groupForms     = []string{"group", "group_zst", "group_gz", "group_xz", "group_bz2"}
+	groupForms     = []string{"group_gz", "group", "group_zst", "group_xz", "group_bz2"}
 	modulesForms   = []string{"modules"}
 )
 
@@ -386,13 +386,7 @@ func (r *Repository) chooseFiles(ctx context.Context, client *fetch.Client) erro
 
 // content opens a file of the metadata, which is downloaded and verified.
 func (r *Repository) content(ctx context.Context, client *fetch.Client, rec *record) (io.ReadCloser, error) {
-	var urls []string
-	for _, base := range append([]string{r.URL}, r.Mirrors...) {
-		urls = append(urls, base+"/"+rec.href)
-	}
-	if rec.base != "" {
-		urls = []string{cleanBase(rec.base) + "/" + rec.href}
-	}
+	urls := r.metadataURLs(rec)
 	if digest, ok := rec.checksum.sha256(); ok {
 		name, err := client.Get(ctx, fetch.Request{Name: r.Name + "/" + path.Base(rec.href), URLs: urls, Size: rec.size, Digest: digest})
 		if err != nil {
