@@ -220,6 +220,9 @@ func keyringOf(d *distros.Distro) Finding {
 		}
 		f.Found = found
 	}
+	if f.Found == "" {
+		f.Found = "none is expected on this host: recipes name it, or builds download it and compare its fingerprint"
+	}
 	return f
 }
 
