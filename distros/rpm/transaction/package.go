@@ -155,18 +155,15 @@ var (
 	}
 )
 
-// triggerConditions returns the conditions of a set of triggers.
+// triggerConditions returns the conditions of a set of triggers. That arrays are of one
+// length and indexes within bounds, where they exist, header.Parse has seen to.
 func triggerConditions(h *header.Header, tags triggerTags) ([]condition, error) {
 	names, versions, flags, indexes := h.Strings(tags.name), h.Strings(tags.version), h.Uint32s(tags.flags), h.Uint32s(tags.index)
-	scripts := len(h.Strings(tags.scripts))
 	if len(versions) != len(names) || len(flags) != len(names) || len(indexes) != len(names) {
 		return nil, problem(h, tags.kind, fmt.Errorf("the header has %d conditions with %d versions, %d flags and %d indexes", len(names), len(versions), len(flags), len(indexes)))
 	}
 	var conditions []condition
 	for i, name := range names {
-		if int64(indexes[i]) >= int64(scripts) {
-			return nil, problem(h, tags.kind, fmt.Errorf("a condition refers to script %d of %d", indexes[i], scripts))
-		}
 		c := condition{trigger: int(indexes[i]), name: name, flags: flags[i]}
 		if sense := rpm.Sense(flags[i] & (header.SenseLess | header.SenseGreater | header.SenseEqual)); sense != 0 && versions[i] != "" {
 			evr, err := rpm.ParseEVR(versions[i])
