@@ -70,7 +70,7 @@ type applier struct {
 
 // item is an entry of the archive at the path it is given there.
 type item struct {
-	entry    tree.Entry // only the path, when it is a hard link
+	entry    tree.Entry // of a hard link, the path and time alone
 	original string     // path of the entry that a hard link is another name of
 }
 
@@ -103,7 +103,7 @@ func (a *applier) read(h *tar.Header, contents io.Reader) error {
 		if err != nil {
 			return fmt.Errorf("it is a hard link: %w", err)
 		}
-		i := item{tree.Entry{Path: path, Target: original}, original}
+		i := item{tree.Entry{Path: path, Target: original, MTime: mtime(h)}, original}
 		if err := a.meter.count(&i.entry); err != nil {
 			return err
 		}

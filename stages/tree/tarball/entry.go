@@ -18,7 +18,7 @@ func entryOf(h *tar.Header, path string, contents io.Reader, batch *store.Batch,
 	e := tree.Entry{
 		Path:  path,
 		Mode:  uint32(h.Mode & 0o7777), // some archives put the file type in, too
-		MTime: tree.Time{Sec: h.ModTime.Unix(), Nsec: uint32(h.ModTime.Nanosecond())},
+		MTime: mtime(h),
 	}
 	var err error
 	if e.UID, err = ownerID(h.Uid); err != nil {
@@ -59,6 +59,10 @@ func entryOf(h *tar.Header, path string, contents io.Reader, batch *store.Batch,
 		err = fmt.Errorf("entries of tar type %q have no place in a package or a root file system", h.Typeflag)
 	}
 	return e, err
+}
+
+func mtime(h *tar.Header) tree.Time {
+	return tree.Time{Sec: h.ModTime.Unix(), Nsec: uint32(h.ModTime.Nanosecond())}
 }
 
 // checkSize refuses links and devices with contents, about whose length
