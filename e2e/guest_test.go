@@ -29,11 +29,17 @@ type guest struct {
 // runs at a time, whoever tests.
 func boot(t *testing.T, firmware qemu.Firmware, disk qemu.Disk) *guest {
 	t.Helper()
+	return bootMachine(t, qemu.Machine{Firmware: firmware, Disks: []qemu.Disk{disk}})
+}
+
+// bootMachine is boot for other machines.
+func bootMachine(t *testing.T, m qemu.Machine) *guest {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	alone(t)
 	began := time.Now()
-	vm, err := qemu.Machine{Firmware: firmware, Disks: []qemu.Disk{disk}}.Start(ctx)
+	vm, err := m.Start(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func checkLeaks(t *testing.T, b *builder, path string) {
 				if err != nil {
 					return err
 				}
-				if strings.HasPrefix(f.Path, "/boot/initrd.img-") {
+				if strings.HasPrefix(f.Path, "/boot/initrd.img-") || strings.HasPrefix(f.Path, "/boot/initramfs-") {
 					contents = append(contents, unpackInitramfs(t, contents)...)
 				}
 				text = append(text, contents...)
@@ -63,7 +63,7 @@ func checkLeaks(t *testing.T, b *builder, path string) {
 	if searched < 1000 {
 		t.Errorf("only %d files were searched", searched)
 	}
-	for _, gone := range []string{"/etc/resolv.conf.bak", "/etc/ssh/ssh_host_ed25519_key", "/var/log/dpkg.log", "/var/lib/dbus/machine-id", "/.imagefactory", "/run/imagefactory"} {
+	for _, gone := range []string{"/etc/resolv.conf.bak", "/etc/ssh/ssh_host_ed25519_key", "/var/log/dpkg.log", "/var/lib/rpm/.rpm.lock", "/var/lib/dbus/machine-id", "/.imagefactory", "/run/imagefactory"} {
 		if _, err := image.File(gone); err == nil {
 			t.Errorf("%s belongs to the build, not to the image", gone)
 		}

@@ -12,18 +12,13 @@ import (
 // checkReproducible builds what b has built as another user, in another
 // directory, with another umask, time zone, language and number of processors,
 // and compares every byte.
-func checkReproducible(t *testing.T, b *builder, out string) {
+func checkReproducible(t *testing.T, b *builder, recipe, out string, images ...string) {
 	other := newBuilder(t)
 	other.shareDownloads(t)
-	lock, err := os.ReadFile(filepath.Join(b.Home, debianRecipe+".lock"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	elsewhere := filepath.Join(other.Home, "some where/else")
-	other.copyTree(t, filepath.Join(checkout, "examples"), elsewhere)
-	other.write(t, filepath.Join(elsewhere, filepath.Base(debianRecipe)+".lock"), string(lock))
+	other.copyTree(t, filepath.Join(b.Home, filepath.Dir(recipe)), elsewhere) // with its lock
 
-	cmd := other.command(t, t.Context(), "build", "--locked", "--jobs", "1", "-o", "images", filepath.Base(debianRecipe))
+	cmd := other.command(t, t.Context(), "build", "--locked", "--jobs", "1", "-o", "images", filepath.Base(recipe))
 	cmd.Args = append([]string{"sh", "-c", `umask 077; exec "$@"`, "sh"}, cmd.Args...)
 	cmd.Path = "/bin/sh"
 	cmd.Dir = elsewhere
@@ -31,7 +26,7 @@ func checkReproducible(t *testing.T, b *builder, out string) {
 	if r := finish(t, cmd); r.status != 0 {
 		t.Fatalf("exit status %d\n%s", r.status, r.stderr)
 	}
-	for _, name := range []string{debianImage + ".raw", debianImage + ".qcow2"} {
+	for _, name := range images {
 		compareFiles(t, filepath.Join(out, name), filepath.Join(elsewhere, "images", name))
 	}
 }

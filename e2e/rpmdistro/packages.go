@@ -141,7 +141,7 @@ var changes = map[string]func(p *Package){
 		p.Triggers = append(p.Triggers, Trigger{Kind: "filetriggerin", On: OnFiles(modulesD), Script: Script{Body: depmodScript}})
 	},
 	"dracut": func(p *Package) {
-		p.Files = append(p.Files, text(installD+"/50-dracut.install", dracutInstall))
+		p.Files = append(p.Files, text(installD+"/50-dracut.install", dracutInstall), text("/usr/lib/dracut/dracut.conf.d/10-"+Name+".conf", dracutConfig))
 		p.Requires = append(p.Requires, Any("(zstd if kernel-core)"), Any("xz"), Any("gzip"), Any("findutils"), Any("procps"), Any("util-linux"))
 	},
 	"grub2-tools": func(p *Package) {
