@@ -49,7 +49,11 @@ type builder struct {
 // seed returns what a build's identifiers derive from: which image it is and what
 // it is made of. A rebuild with another script or another size keeps them.
 func seed(r *recipes.Recipe, lock *recipes.Lock) store.Digest {
-	return stages.Key("identifiers", 1, []any{r.Name, r.Version, r.Arch, r.Distro.Name, lock.Packages})
+	identity := []any{r.Name, r.Version, r.Arch, r.Distro.Name, lock.Packages}
+	if !r.Rootfs.TakesPackages() {
+		identity = append(identity, r.Rootfs.ArchiveDigest, lock.Image)
+	}
+	return stages.Key("identifiers", 1, identity)
 }
 
 // newGraph adds the stages of a build.

@@ -18,7 +18,11 @@ func (b *builder) boot(root *stages.Handle[rootfs.Root]) (*stages.Handle[grub.In
 	r, d := b.recipe, b.recipe.Distro
 	// Unpacking needs all processors; configuring, which waits for the image's packages
 	// alone, leaves some to the tools.
-	tools := b.merge("tools", b.unpack("tools-packages", b.lock.Tools, []stages.Node{b.graph.packages}), false)
+	var after []stages.Node
+	if b.graph.packages != nil {
+		after = append(after, b.graph.packages)
+	}
+	tools := b.merge("tools", b.unpack("tools-packages", b.lock.Tools, after), false)
 
 	menuPart, grubDir := b.holder(d.Grub.Dir)
 	uuid := filesystems.UUIDText(menuPart.Filesystem, menuPart.UUID)
@@ -42,6 +46,9 @@ func (b *builder) boot(root *stages.Handle[rootfs.Root]) (*stages.Handle[grub.In
 	cmdline := []string{"root=UUID=" + filesystems.UUIDText(rootPart.Filesystem, rootPart.UUID), "ro"}
 	for _, console := range r.Boot.Console {
 		cmdline = append(cmdline, "console="+console)
+	}
+	if r.SELinux == distros.SELinuxDisabled && d.SELinux.Mode != r.SELinux {
+		cmdline = append(cmdline, "selinux=0") // kernels of today no longer heed the configuration file
 	}
 	cmdline = append(cmdline, r.Boot.Cmdline...)
 	install := grub.InstallOptions{

@@ -17,6 +17,14 @@ import (
 // root adds the stages that make the configured system which the recipe's scripts and
 // files go on from, and returns the last.
 func (b *builder) root() *stages.Handle[rootfs.Root] {
+	switch installer := b.recipe.Rootfs.Installer; {
+	case installer == recipes.InstallerArchive:
+		return b.importArchive()
+	case installer == recipes.InstallerImage:
+		return b.importImage()
+	case isHostTool(installer):
+		return b.installByTool()
+	}
 	b.graph.packages = b.unpack("packages", b.lock.Packages, nil)
 	merged := b.merge("rootfs", b.graph.packages, true)
 	if b.recipe.Distro.Family == distros.FamilyRPM {
@@ -28,17 +36,7 @@ func (b *builder) root() *stages.Handle[rootfs.Root] {
 // unpack adds the stage that fetches and unpacks locked packages, once the stages after
 // have run.
 func (b *builder) unpack(name string, locked []recipes.LockedPackage, after []stages.Node) *stages.Handle[packages.Output] {
-	sources := make([]packages.Source, len(locked))
-	for i, p := range locked {
-		digest, err := store.ParseHex(p.SHA256)
-		if err != nil {
-			panic("pipeline: a checked lock has the digest " + p.SHA256)
-		}
-		sources[i] = packages.Source{
-			Name: p.Name, Version: p.Version, Arch: p.Arch, Digest: digest, Size: p.Size, Auto: p.Auto,
-			URLs: b.env.packageURLs(b.recipe, b.lock, p), Keys: b.keys.names[p.Repository],
-		}
-	}
+	sources := b.sources(locked)
 	var format packages.Format = packages.Deb{}
 	if b.recipe.Distro.Family == distros.FamilyRPM {
 		format = packages.RPM{Keyrings: b.keys.keys}
@@ -50,6 +48,22 @@ func (b *builder) unpack(name string, locked []recipes.LockedPackage, after []st
 	}, func(ctx context.Context, run *stages.Run) (packages.Output, error) {
 		return packages.Run(ctx, run, b.env.client, format, sources)
 	})
+}
+
+// sources returns locked packages as what is to be fetched.
+func (b *builder) sources(locked []recipes.LockedPackage) []packages.Source {
+	sources := make([]packages.Source, len(locked))
+	for i, p := range locked {
+		digest, err := store.ParseHex(p.SHA256)
+		if err != nil {
+			panic("pipeline: a checked lock has the digest " + p.SHA256)
+		}
+		sources[i] = packages.Source{
+			Name: p.Name, Version: p.Version, Arch: p.Arch, Digest: digest, Size: p.Size, Auto: p.Auto,
+			URLs: b.env.packageURLs(b.recipe, b.lock, p), Keys: b.keys.names[p.Repository],
+		}
+	}
+	return sources
 }
 
 // merge adds a stage that merges packages into a root.

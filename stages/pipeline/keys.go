@@ -115,3 +115,16 @@ func (env *Environment) keyrings(ctx context.Context, r *recipes.Recipe) (keyrin
 	}
 	return k, nil
 }
+
+// encoded returns the keys, by name, as files have them.
+func (k keyrings) encoded() (map[string][]byte, error) {
+	files := map[string][]byte{}
+	for name, keys := range k.keys {
+		encoded, err := keys.Encode()
+		if err != nil {
+			return nil, err
+		}
+		files[name] = encoded
+	}
+	return files, nil
+}

@@ -15,7 +15,7 @@ import (
 )
 
 // resolveVersion is the version of the solver's code, as of stages.Stage.
-const resolveVersion = 2
+const resolveVersion = 3
 
 // Lock returns the packages of the recipe: those of its lock file, where there is
 // one that fits, else what the repositories have now. found says which.
@@ -83,8 +83,12 @@ func (env *Environment) resolve(ctx context.Context, r *recipes.Recipe) (*recipe
 	if err != nil {
 		return nil, err
 	}
+	tool, err := toolVersion(ctx, r)
+	if err != nil {
+		return nil, err
+	}
 	request := r.Request()
-	key := stages.Key("resolve", resolveVersion, []any{request, found.state()})
+	key := stages.Key("resolve", resolveVersion, []any{request, found.state(), tool})
 	lock, _, err := stages.Memo(ctx, env.Cache, key, "resolve", func(ctx context.Context) (*recipes.Lock, error) {
 		return found.solve(ctx, request)
 	})
@@ -95,7 +99,25 @@ func (env *Environment) resolve(ctx context.Context, r *recipes.Recipe) (*recipe
 	for i, url := range found.urls() {
 		lock.Repositories[i].URL = url
 	}
-	return lock, nil
+	if r.Rootfs.Installer == recipes.InstallerImage {
+		lock.Image, err = env.resolveImage(ctx, r)
+	}
+	return lock, err
+}
+
+// chosen is a package of an image or of the tools.
+type chosen[P any] struct {
+	Package P
+	Auto    bool // nobody asked for it
+}
+
+// chosenTools returns tools as chosen: all of them were asked for.
+func chosenTools[P any](set []P) []chosen[P] {
+	list := make([]chosen[P], len(set))
+	for i, p := range set {
+		list[i].Package = p
+	}
+	return list
 }
 
 // sortLocked puts locked packages into the order of the lock.

@@ -114,17 +114,7 @@ func (a *debArchive) solve(ctx context.Context, request recipes.Request) (*recip
 	if err != nil {
 		return nil, err
 	}
-	base := r.Distro.Base
-	image := deb.Request{Essential: base.Essential, Priorities: base.Priorities, Recommends: r.Rootfs.Recommends}
-	asked := map[string]bool{}
-	for _, name := range r.ImagePackages() {
-		asked[name] = true
-		image.Packages = append(image.Packages, deb.Item{Name: name, Origin: origin(r, name)})
-	}
-	for _, name := range r.Rootfs.Exclude {
-		image.Exclude = append(image.Exclude, deb.Item{Name: name, Origin: r.Path + ": rootfs.exclude"})
-	}
-	set, err := universe.Solve(image)
+	set, err := a.choose(ctx, universe)
 	if err != nil {
 		return nil, err
 	}
@@ -147,26 +137,55 @@ func (a *debArchive) solve(ctx context.Context, request recipes.Request) (*recip
 			toolSet = append(toolSet, p)
 		}
 	}
-	auto := func(p *deb.Package) bool {
-		return !asked[p.Name] && !(base.Essential && p.Essential) && !slices.Contains(base.Priorities, p.Priority)
-	}
-	if lock.Packages, err = locked(set, repositoryOf, auto); err != nil {
+	if lock.Packages, err = lockedDebs(set, repositoryOf); err != nil {
 		return nil, err
 	}
-	lock.Tools, err = locked(toolSet, repositoryOf, func(*deb.Package) bool { return false })
+	lock.Tools, err = lockedDebs(chosenTools(toolSet), repositoryOf)
 	return lock, err
 }
 
-// locked returns packages as the lock has them.
-func locked(set []*deb.Package, repositoryOf map[string]string, auto func(*deb.Package) bool) ([]recipes.LockedPackage, error) {
+// choose returns the packages of the image; none where its root comes whole.
+func (a *debArchive) choose(ctx context.Context, universe *deb.Universe) ([]chosen[*deb.Package], error) {
+	r := a.recipe
+	switch {
+	case !r.Rootfs.TakesPackages():
+		return nil, nil
+	case isHostTool(r.Rootfs.Installer):
+		return a.chooseByTool(ctx)
+	}
+	base := r.Distro.Base
+	image := deb.Request{Essential: base.Essential, Priorities: base.Priorities, Recommends: r.Rootfs.Recommends}
+	asked := map[string]bool{}
+	for _, name := range r.ImagePackages() {
+		asked[name] = true
+		image.Packages = append(image.Packages, deb.Item{Name: name, Origin: origin(r, name)})
+	}
+	for _, name := range r.Rootfs.Exclude {
+		image.Exclude = append(image.Exclude, deb.Item{Name: name, Origin: r.Path + ": rootfs.exclude"})
+	}
+	set, err := universe.Solve(image)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]chosen[*deb.Package], len(set))
+	for i, p := range set {
+		auto := !asked[p.Name] && !(base.Essential && p.Essential) && !slices.Contains(base.Priorities, p.Priority)
+		list[i] = chosen[*deb.Package]{p, auto}
+	}
+	return list, nil
+}
+
+// lockedDebs returns packages as the lock has them.
+func lockedDebs(set []chosen[*deb.Package], repositoryOf map[string]string) ([]recipes.LockedPackage, error) {
 	list := make([]recipes.LockedPackage, 0, len(set))
-	for _, p := range set {
+	for _, c := range set {
+		p := c.Package
 		if p.SHA256.IsZero() {
 			return nil, fmt.Errorf("package %s %s: the index of %s has no SHA-256 of it, so a download could not be verified", p.Name, p.Version, p.Repository)
 		}
 		list = append(list, recipes.LockedPackage{
 			Name: p.Name, Version: p.Version, Arch: p.Arch, SHA256: p.SHA256.Hex(), Size: p.Size,
-			Repository: repositoryOf[p.Repository], Filename: p.Filename, Auto: auto(p),
+			Repository: repositoryOf[p.Repository], Filename: p.Filename, Auto: c.Auto,
 		})
 	}
 	sortLocked(list)

@@ -159,12 +159,11 @@ func (a *rpmArchive) solve(ctx context.Context, request recipes.Request) (*recip
 		lock.Repositories = append(lock.Repositories, locked)
 		lock.Epoch = max(lock.Epoch, locked.Date)
 	}
-	image := rpm.Request{WeakDeps: r.Rootfs.Recommends}
-	if image.Install, err = a.items(r.ImagePackages(), func(name string) string { return origin(r, name) }); err != nil {
-		return nil, err
-	}
-	for _, name := range r.Rootfs.Exclude {
-		image.Exclude = append(image.Exclude, rpm.Item{Spec: name, Origin: r.Path + ": rootfs.exclude"})
+	var image rpm.Request
+	if r.Rootfs.Installer == recipes.InstallerNative {
+		if image, err = a.request(); err != nil {
+			return nil, err
+		}
 	}
 	purpose := func(string) string { return "the boot programs of " + r.Distro.Name }
 	tools := rpm.Request{}
@@ -175,7 +174,7 @@ func (a *rpmArchive) solve(ctx context.Context, request recipes.Request) (*recip
 	if err != nil {
 		return nil, err
 	}
-	set, err := universe.Solve(image)
+	set, err := a.choose(ctx, universe, image)
 	if err != nil {
 		return nil, err
 	}
@@ -193,21 +192,52 @@ func (a *rpmArchive) solve(ctx context.Context, request recipes.Request) (*recip
 			toolSet = append(toolSet, p)
 		}
 	}
+	if lock.Packages, err = lockedRPMs(set); err != nil {
+		return nil, err
+	}
+	lock.Tools, err = lockedRPMs(chosenTools(toolSet))
+	return lock, err
+}
+
+// request returns what the image is to hold.
+func (a *rpmArchive) request() (rpm.Request, error) {
+	r := a.recipe
+	items, err := a.items(r.ImagePackages(), func(name string) string { return origin(r, name) })
+	request := rpm.Request{Install: items, WeakDeps: r.Rootfs.Recommends}
+	for _, name := range r.Rootfs.Exclude {
+		request.Exclude = append(request.Exclude, rpm.Item{Spec: name, Origin: r.Path + ": rootfs.exclude"})
+	}
+	return request, err
+}
+
+// choose returns the packages of the image; none where its root comes whole.
+func (a *rpmArchive) choose(ctx context.Context, universe *rpm.Universe, image rpm.Request) ([]chosen[*rpm.Package], error) {
+	switch {
+	case !a.recipe.Rootfs.TakesPackages():
+		return nil, nil
+	case isHostTool(a.recipe.Rootfs.Installer):
+		return a.chooseByTool(ctx)
+	}
+	set, err := universe.Solve(image)
+	if err != nil {
+		return nil, err
+	}
 	asked := map[string]bool{}
 	for _, item := range image.Install {
 		asked[item.Spec] = true
 	}
-	if lock.Packages, err = lockedRPMs(set, func(p *rpm.Package) bool { return !asked[p.Name] }); err != nil {
-		return nil, err
+	list := make([]chosen[*rpm.Package], len(set))
+	for i, p := range set {
+		list[i] = chosen[*rpm.Package]{p, !asked[p.Name]}
 	}
-	lock.Tools, err = lockedRPMs(toolSet, func(*rpm.Package) bool { return false })
-	return lock, err
+	return list, nil
 }
 
 // lockedRPMs returns packages as the lock has them.
-func lockedRPMs(set []*rpm.Package, auto func(*rpm.Package) bool) ([]recipes.LockedPackage, error) {
+func lockedRPMs(set []chosen[*rpm.Package]) ([]recipes.LockedPackage, error) {
 	list := make([]recipes.LockedPackage, 0, len(set))
-	for _, p := range set {
+	for _, c := range set {
+		p := c.Package
 		if p.SHA256.IsZero() {
 			return nil, fmt.Errorf("package %s: the metadata of repository %s has no SHA-256 of it, so a download could not be verified", p, p.Repository)
 		}
@@ -216,7 +246,7 @@ func lockedRPMs(set []*rpm.Package, auto func(*rpm.Package) bool) ([]recipes.Loc
 		}
 		list = append(list, recipes.LockedPackage{
 			Name: p.Name, Version: p.EVR.String(), Arch: p.Arch, SHA256: p.SHA256.Hex(), Size: p.Size,
-			Repository: p.Repository, Filename: p.Location, Auto: auto(p),
+			Repository: p.Repository, Filename: p.Location, Auto: c.Auto,
 		})
 	}
 	sortLocked(list)
