@@ -286,3 +286,25 @@ func TestRPMImport(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// BenchmarkRunRPM configures 200 packages with a scriptlet each, and by comparison has
+// rpm install them.
+func BenchmarkRunRPM(b *testing.B) {
+	var specs []spec
+	for i := range 200 {
+		specs = append(specs, spec{name: fmt.Sprintf("p%03d", i), scripts: "%post\n:\n%transfiletriggerin -p <lua> -- /nowhere\n"})
+	}
+	paths := build(b, specs...)
+	b.Run("native", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := native(b, paths, epoch, nil); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("rpm", func(b *testing.B) {
+		for b.Loop() {
+			real(b, paths, nil)
+		}
+	})
+}
