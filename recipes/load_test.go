@@ -610,6 +610,7 @@ func TestRenderColorAndWidth(t *testing.T) {
 func FuzzLoad(f *testing.F) {
 	f.Add([]byte(base))
 	f.Add([]byte(full))
+	f.Add([]byte(rpmRecipe))
 	for _, m := range mistakes {
 		if m.old != "" {
 			f.Add([]byte(strings.Replace(base, m.old, m.new, 1)))
