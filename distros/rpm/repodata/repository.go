@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -315,8 +316,12 @@ func (r *Repository) fetchSignature(ctx context.Context, client *fetch.Client, u
 		return nil, nil
 	}
 	p, err := client.Fresh(ctx, url, func(p []byte) error {
-		if _, err := openpgp.ParseSignatures(p); err != nil {
+		signatures, err := openpgp.ParseSignatures(p)
+		if err != nil {
 			return unusable("%s is no signature: %w", url, err)
+		}
+		if !slices.ContainsFunc(signatures, func(s *openpgp.Signature) bool { return s.KeyID != 0 }) {
+			return unusable("%s holds no signature that names its key", url) // a web page, perhaps
 		}
 		return nil
 	})
