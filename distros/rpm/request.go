@@ -53,20 +53,20 @@ func (s *search) askFor(item Item) (problem string) {
 	case len(clauses) == 0:
 		return s.unknown(item)
 	}
-	s.items = append(s.items, item)
 	if item.If != "" {
 		clauses = s.onlyIf(item.If, clauses)
 	}
+	s.want(item, clauses)
+	return ""
+}
+
+// want enters what an item asks for as clauses.
+func (s *search) want(item Item, clauses [][]sat.Literal) {
+	s.items = append(s.items, item)
 	for _, literals := range clauses {
 		f := &fact{kind: factAsked, subject: int32(len(s.items) - 1), literals: literals}
-		s.jobs = append(s.jobs, &sat.Clause[*fact]{Literals: slices.Clone(literals), Fact: f})
-		if c := s.jobs[len(s.jobs)-1]; len(literals) > 1 {
-			s.clauses = append(s.clauses, c)
-		} else {
-			s.give(f)
-		}
+		s.jobs = append(s.jobs, f.clause())
 	}
-	return ""
 }
 
 // wantedBy returns the clauses of which an item says that they hold; none when there is
@@ -80,7 +80,7 @@ func (s *search) wantedBy(item Item) (clauses [][]sat.Literal, was []int32, err 
 		}
 		n := normalizer{search: s}
 		clauses = n.normal(e, false)
-		if n.tooLarge || slices.ContainsFunc(clauses, func(c []sat.Literal) bool { return len(c) == 0 }) {
+		if n.tooLarge || canNotHold(clauses) {
 			return nil, nil, nil
 		}
 		return clauses, nil, nil

@@ -27,7 +27,7 @@ func (s *search) addDependencies(start int32) {
 			s.addRequirement(i, &p.Requires[n], later)
 		}
 		for n := range p.Conflicts {
-			s.addConflict(i, &p.Conflicts[n])
+			s.addConflict(i, &p.Conflicts[n], later)
 		}
 		for n := range p.Obsoletes {
 			for _, j := range s.universe.matching(p.Obsoletes[n]) {
@@ -72,17 +72,22 @@ func (s *search) addRequirement(i int32, d *Dependency, later func(int32)) {
 		return
 	}
 	for _, literals := range s.normal(*d, false) {
-		literals = sortLiterals(append(slices.Clone(literals), isOut(i)))
-		if literals == nil || slices.Contains(literals, isIn(i)) {
-			continue
-		}
-		for _, l := range literals {
-			if l.Positive() {
-				later(int32(l.Variable()))
-			}
-		}
-		s.give(&fact{kind: factRequires, subject: i, relation: d, literals: literals})
+		s.addRich(factRequires, i, d, literals, later)
 	}
+}
+
+// addRich adds one of the clauses that a rich dependency of a package consists of.
+func (s *search) addRich(kind factKind, i int32, d *Dependency, literals []sat.Literal, later func(int32)) {
+	literals = sortLiterals(append(slices.Clone(literals), isOut(i)))
+	if literals == nil {
+		return // it holds as soon as the package is there
+	}
+	for _, l := range literals {
+		if l.Positive() {
+			later(int32(l.Variable()))
+		}
+	}
+	s.give(&fact{kind: kind, subject: i, other: -1, relation: d, literals: literals})
 }
 
 // isRPMLib reports whether a capability is one of rpm itself, which is always there.
@@ -90,7 +95,7 @@ func isRPMLib(name string) bool { return strings.HasPrefix(name, "rpmlib(") }
 
 // addConflict adds what a package conflicts with, except itself: rpm allows that, and
 // packages that exclude other providers of what they provide rely on it.
-func (s *search) addConflict(i int32, d *Dependency) {
+func (s *search) addConflict(i int32, d *Dependency, later func(int32)) {
 	if !d.IsRich() {
 		for _, j := range s.providing(*d) {
 			if j != i {
@@ -100,12 +105,8 @@ func (s *search) addConflict(i int32, d *Dependency) {
 		return
 	}
 	for _, literals := range s.normal(*d, true) {
-		if len(literals) == 1 && literals[0] == isOut(i) {
-			continue
-		}
-		literals = sortLiterals(append(slices.Clone(literals), isOut(i)))
-		if literals != nil {
-			s.give(&fact{kind: factConflicts, subject: i, other: -1, relation: d, literals: literals})
+		if len(literals) != 1 || literals[0] != isOut(i) {
+			s.addRich(factConflicts, i, d, literals, later)
 		}
 	}
 }
@@ -171,21 +172,25 @@ func (s *search) isExpressionPossible(e *Expression) bool {
 }
 
 // normal returns the clauses of which all hold when a rich dependency does, or, negated,
-// when it does not. A clause of no literal never holds: so does a dependency that is
-// malformed, or too large to be meant.
+// when it does not; a single clause of no literals if that can never be, as for a dependency
+// that is malformed, or too large to be meant.
 func (s *search) normal(d Dependency, negated bool) [][]sat.Literal {
-	never := [][]sat.Literal{{}}
+	n := normalizer{search: s}
 	e := s.universe.expression(d)
 	if e == nil {
-		return never
+		return never()
 	}
-	n := normalizer{search: s}
 	clauses := n.normal(e, negated)
 	if n.tooLarge {
-		return never
+		return never()
 	}
 	return clauses
 }
+
+// never returns the clauses of what cannot be.
+func never() [][]sat.Literal { return [][]sat.Literal{{}} }
+
+func canNotHold(clauses [][]sat.Literal) bool { return len(clauses) == 1 && len(clauses[0]) == 0 }
 
 // A normalizer brings expressions into conjunctive normal form.
 type normalizer struct {
@@ -246,7 +251,12 @@ func (n *normalizer) fold(operands []*Expression, negated, disjunction bool) [][
 
 // join returns the clauses of "a and b", or of "a or b".
 func (n *normalizer) join(a, b [][]sat.Literal, disjunction bool) [][]sat.Literal {
-	if !disjunction {
+	switch neverA, neverB := canNotHold(a), canNotHold(b); {
+	case !disjunction && neverA, disjunction && neverB:
+		return a
+	case !disjunction && neverB, disjunction && neverA:
+		return b
+	case !disjunction:
 		return append(slices.Clip(a), b...)
 	}
 	if len(a)*len(b) > maxClauses {
@@ -256,10 +266,7 @@ func (n *normalizer) join(a, b [][]sat.Literal, disjunction bool) [][]sat.Litera
 	var product [][]sat.Literal
 	for _, x := range a {
 		for _, y := range b {
-			both := append(slices.Clone(x), y...)
-			if len(both) == 0 {
-				product = append(product, both)
-			} else if both = sortLiterals(both); both != nil {
+			if both := sortLiterals(append(slices.Clone(x), y...)); both != nil {
 				product = append(product, both)
 			}
 		}

@@ -24,9 +24,12 @@ type search struct {
 	items   []Item               // of the request
 	jobs    []*sat.Clause[*fact] // what was asked for, in order
 	choices []*sat.Clause[*fact] // clauses by which there can be a choice, in the order of attention
-	clauses []*sat.Clause[*fact] // all that were given and have more than one literal
+	clauses []*sat.Clause[*fact] // all that were given; the jobs once prepared
 	added   []bool               // by variable: its dependencies are clauses
 	failed  *sat.Clause[*fact]   // cannot hold, without any decision
+
+	followed   bool // the jobs were chosen, with followedAt decisions
+	followedAt int
 
 	branches     []branch
 	supplemental []int32                // packages with Supplements
@@ -110,19 +113,7 @@ func (s *search) providing(d Dependency) []int32 {
 }
 
 // give adds a fact to the formula.
-func (s *search) give(f *fact) {
-	c := &sat.Clause[*fact]{Literals: slices.Clone(f.literals), Fact: f}
-	if len(f.literals) == 1 {
-		if failed := s.sat.Add(c); failed != nil && s.failed == nil {
-			s.failed = failed
-		}
-		return
-	}
-	s.clauses = append(s.clauses, c)
-	if positives(f.literals) > 1 && f.kind != factAsked {
-		s.choices = append(s.choices, c)
-	}
-}
+func (s *search) give(f *fact) { s.clauses = append(s.clauses, f.clause()) }
 
 func positives(literals []sat.Literal) int {
 	n := 0
@@ -157,15 +148,19 @@ func (s *search) prepare() {
 	if s.weakDeps {
 		s.addSupplements()
 	}
-	slices.SortStableFunc(s.choices, func(a, b *sat.Clause[*fact]) int { return compareLiterals(a.Fact.literals, b.Fact.literals) })
-	for _, c := range s.jobs {
-		if positives(c.Fact.literals) > 1 {
+	slices.SortStableFunc(s.clauses, func(a, b *sat.Clause[*fact]) int { return compareLiterals(a.Fact.literals, b.Fact.literals) })
+	s.clauses = append(s.clauses, s.jobs...)
+	for _, c := range s.clauses {
+		if positives(c.Literals) > 1 {
 			s.choices = append(s.choices, c)
 		}
+		if len(c.Literals) > 1 {
+			s.sat.Add(c)
+		}
 	}
-	for _, c := range s.clauses {
-		if failed := s.sat.Add(c); failed != nil && s.failed == nil {
-			s.failed = failed
+	for _, c := range s.clauses { // what they say is found out by propagation, in its order
+		if len(c.Literals) == 1 && s.failed == nil {
+			s.failed = s.sat.Add(c)
 		}
 	}
 }
@@ -294,9 +289,13 @@ func (s *search) open(c *sat.Clause[*fact]) []int32 {
 	return candidates
 }
 
-// followJobs chooses what was asked for.
+// followJobs chooses what was asked for, unless the decisions by which that was done hold. What
+// becomes open after them is a choice like any other.
 func (s *search) followJobs() bool {
 	start := s.sat.Level()
+	if s.followed && start >= s.followedAt {
+		return true
+	}
 	for i := 0; i < len(s.jobs); i++ {
 		candidates := s.open(s.jobs[i])
 		if candidates == nil {
@@ -313,6 +312,7 @@ func (s *search) followJobs() bool {
 			i = -1
 		}
 	}
+	s.followed, s.followedAt = true, s.sat.Level()
 	return true
 }
 
