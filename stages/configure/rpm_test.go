@@ -251,6 +251,59 @@ func TestRPMOwners(t *testing.T) {
 	t.Run("range", func(t *testing.T) { usertest.New(t).Run(t, "^TestRPMOwners$") })
 }
 
+// TestRPMModes runs scripts of every kind in every mode of the sandbox.
+func TestRPMModes(t *testing.T) {
+	check := func(t *testing.T) {
+		paths := build(t, spec{name: "a", install: "mkdir -p %{buildroot}/srv; touch %{buildroot}/srv/f", files: "%attr(-,root,wheel) /srv/f\n", scripts: `
+%pretrans -p <lua>
+posix.mkdir("/made")
+posix.symlink("made", "/link")
+local pid = posix.fork()
+if pid == 0 then
+  assert(posix.exec("/bin/sh", "-c", "echo forked >>/log"))
+elseif pid > 0 then
+  posix.wait(pid)
+end
+%post
+echo post $1 >>/log
+%transfiletriggerin -- /srv
+cat >>/log
+`})
+		r, err := native(t, paths, epoch, map[string]string{"etc/group": "wheel:x:10:\n"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := r.contents(t, "log"), "forked\npost 1\n/srv/f\n"; got != want {
+			t.Errorf("the log is %q, want %q", got, want)
+		}
+		if _, ok := r.tree.Lookup("made"); !ok {
+			t.Error("/made is missing")
+		}
+		if e, ok := r.tree.Lookup("link"); !ok || e.Target != "made" {
+			t.Errorf("/link is %+v", e)
+		}
+		f, _ := r.tree.Lookup("srv/f")
+		cannot := ": owners(a-1-1.noarch): files cannot be given to root:wheel: the sandbox has no such ids\n"
+		if single := os.Getenv(sandbox.ModeVariable) == string(sandbox.Single); single == (f.GID == 10) || single != strings.Contains(r.log, cannot) {
+			t.Errorf("/srv/f is %+v, the log\n%s", f, r.log)
+		}
+	}
+	if os.Geteuid() != 0 {
+		check(t)
+		return
+	}
+	for _, mode := range []sandbox.Mode{sandbox.Chroot, sandbox.Plain} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Setenv(sandbox.ModeVariable, string(mode))
+			check(t)
+		})
+	}
+	t.Run("range", func(t *testing.T) { usertest.New(t).Run(t, "^TestRPMModes$") })
+	t.Run("single", func(t *testing.T) {
+		usertest.New(t).Run(t, "^TestRPMModes$", sandbox.ModeVariable+"="+string(sandbox.Single))
+	})
+}
+
 // TestRPMCapabilities is about capabilities of files, which a change of owner takes away.
 func TestRPMCapabilities(t *testing.T) {
 	paths := build(t, spec{name: "owned", install: "mkdir -p %{buildroot}/srv; touch %{buildroot}/srv/c", files: "%attr(0755,root,wheel) %caps(cap_net_raw=ep) /srv/c\n",

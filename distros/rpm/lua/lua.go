@@ -177,6 +177,7 @@ func (i *interpreter) open(L *lua.LState) {
 
 	system := L.GetGlobal("os").(*lua.LTable)
 	system.RawSetString("exit", L.NewFunction(i.exit))
+	system.RawSetString("execute", L.NewFunction(i.system))
 	L.SetGlobal("print", L.NewFunction(i.print))
 	for _, name := range []string{"io", "os", "posix"} {
 		i.recordAll(L, name, L.GetGlobal(name).(*lua.LTable))

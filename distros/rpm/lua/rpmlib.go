@@ -133,32 +133,62 @@ func (i *interpreter) nextFile(L *lua.LState) int {
 	return 1
 }
 
-// runProgram runs argv, found in PATH, with files as its standard streams, and pushes
-// 0, or nil, a reason and the exit status or signal, as rpm does since 4.20.
-func (i *interpreter) runProgram(L *lua.LState, argv []string, files [3]*os.File) int {
+// spawnAndWait runs argv, found in PATH, with files as its standard streams.
+func spawnAndWait(argv []string, files [3]*os.File) (status syscall.WaitStatus, err error) {
 	program, err := exec.LookPath(argv[0])
+	if errors.Is(err, exec.ErrNotFound) {
+		err = unix.ENOENT
+	}
 	if err != nil {
-		if errors.Is(err, exec.ErrNotFound) {
-			err = unix.ENOENT
-		}
-		return i.fail(L, err, "posix_spawnp")
+		return 0, err
 	}
 	pid, err := syscall.ForkExec(program, argv, &syscall.ProcAttr{
 		Env: os.Environ(), Files: []uintptr{files[0].Fd(), files[1].Fd(), files[2].Fd()},
 	})
 	if err != nil {
-		return i.fail(L, err, "posix_spawnp")
+		return 0, err
 	}
-	var status syscall.WaitStatus
 	for {
 		_, err = syscall.Wait4(pid, &status, 0, nil)
 		if !errors.Is(err, unix.EINTR) {
-			break
+			return status, err
 		}
 	}
+}
+
+// standardStreams are those of this process.
+var standardStreams = [3]*os.File{os.Stdin, os.Stdout, os.Stderr}
+
+// system is os.execute as since Lua 5.2: true or nil, "exit" or "signal", its number.
+func (i *interpreter) system(L *lua.LState) int {
+	if L.GetTop() == 0 { // whether there is a shell
+		L.Push(lua.LBool(unix.Access("/bin/sh", unix.X_OK) == nil))
+		return 1
+	}
+	status, err := spawnAndWait([]string{"/bin/sh", "-c", L.CheckString(1)}, standardStreams)
+	kind, number := "exit", status.ExitStatus()
 	switch {
 	case err != nil:
-		return i.fail(L, err, "waitpid")
+		number = 127
+	case status.Signaled():
+		kind, number = "signal", int(status.Signal())
+	}
+	L.Push(lua.LTrue)
+	if number != 0 {
+		L.Replace(-1, lua.LNil)
+	}
+	L.Push(lua.LString(kind))
+	L.Push(lua.LNumber(number))
+	return 3
+}
+
+// runProgram is spawnAndWait which pushes 0, or nil, a reason and the exit status or
+// signal, as rpm does since 4.20.
+func (i *interpreter) runProgram(L *lua.LState, argv []string, files [3]*os.File) int {
+	status, err := spawnAndWait(argv, files)
+	switch {
+	case err != nil:
+		return i.fail(L, err, "posix_spawnp")
 	case status.ExitStatus() == 0:
 		L.Push(lua.LNumber(0))
 		return 1
@@ -178,7 +208,7 @@ func (i *interpreter) execute(L *lua.LState) int {
 	for n := 1; n <= max(L.GetTop(), 1); n++ {
 		argv = append(argv, L.CheckString(n))
 	}
-	return i.runProgram(L, argv, [3]*os.File{os.Stdin, os.Stdout, os.Stderr})
+	return i.runProgram(L, argv, standardStreams)
 }
 
 // spawn is execute with arguments in a table and streams redirected to files.
@@ -191,7 +221,7 @@ func (i *interpreter) spawn(L *lua.LState) int {
 	if len(argv) == 0 {
 		L.ArgError(1, "command not supplied")
 	}
-	files := [3]*os.File{os.Stdin, os.Stdout, os.Stderr}
+	files := standardStreams
 	if actions := L.OptTable(2, nil); actions != nil {
 		for key, target := actions.Next(lua.LNil); key != lua.LNil; key, target = actions.Next(key) {
 			at := slices.Index([]string{"stdin", "stdout", "stderr"}, key.String())
