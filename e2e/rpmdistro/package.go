@@ -195,8 +195,8 @@ func (f *File) inode(i int) uint32 {
 	return 1<<16 + uint32(i)
 }
 
-// text returns a file with these contents; programs have mode 0755.
-func text(path, contents string) File {
+// Text returns a file with these contents; programs have mode 0755.
+func Text(path, contents string) File {
 	f := File{Path: path, Type: tree.Regular, Mode: 0o644, Digest: store.Sum([]byte(contents)), Size: int64(len(contents)), text: contents}
 	if strings.Contains(path, "/bin/") || strings.Contains(path, "/sbin/") || strings.HasPrefix(contents, "#!") {
 		f.Mode = 0o755
@@ -204,24 +204,24 @@ func text(path, contents string) File {
 	return f
 }
 
-// config returns a configuration file.
-func config(path, contents string) File {
-	f := text(path, contents)
+// Config returns a configuration file.
+func Config(path, contents string) File {
+	f := Text(path, contents)
 	f.Flags = FlagConfig | FlagNoReplace
 	return f
 }
 
-// directory returns a directory.
-func directory(path string, mode uint32) File {
+// Directory returns a directory.
+func Directory(path string, mode uint32) File {
 	return File{Path: path, Type: tree.Directory, Mode: mode}
 }
 
-// symlink returns a symbolic link.
-func symlink(path, target string) File {
+// Symlink returns a symbolic link.
+func Symlink(path, target string) File {
 	return File{Path: path, Type: tree.Symlink, Mode: 0o777, Target: target}
 }
 
-// ghost returns a file that the package owns and does not contain.
-func ghost(path string, mode uint32) File {
+// Ghost returns a file that the package owns and does not contain.
+func Ghost(path string, mode uint32) File {
 	return File{Path: path, Type: tree.Regular, Mode: mode, Flags: FlagGhost}
 }

@@ -74,7 +74,7 @@ var merged = []struct {
 // changes are made to translated packages.
 var changes = map[string]func(p *Package){
 	"bash": func(p *Package) {
-		p.Files = append(p.Files, symlink("/usr/bin/sh", "bash"))
+		p.Files = append(p.Files, Symlink("/usr/bin/sh", "bash"))
 		p.Provides = append(p.Provides, Any("/bin/sh"), Any("/bin/bash"))
 		p.Recommends = append(p.Recommends, Any("less"))
 		p.Scripts = append(p.Scripts, Script{When: "post", Interpreter: Lua, Body: shellsScript})
@@ -83,23 +83,23 @@ var changes = map[string]func(p *Package){
 		p.Requires = append(p.Requires, Any("filesystem"), Any("setup"))
 	},
 	"glibc-common": func(p *Package) {
-		p.Files = append(p.Files, ghost("/etc/ld.so.cache", 0o644), config("/etc/nsswitch.conf", nsswitch))
+		p.Files = append(p.Files, Ghost("/etc/ld.so.cache", 0o644), Config("/etc/nsswitch.conf", nsswitch))
 		p.Triggers = append(p.Triggers, Trigger{
 			Kind: "transfiletriggerin", Priority: 2000000, On: OnFiles("/lib", "/usr/lib", "/lib64", "/usr/lib64"), Script: Script{Body: "/usr/sbin/ldconfig\n"},
 		})
 	},
 	"mawk": func(p *Package) {
-		p.Files = append(p.Files, symlink("/usr/bin/awk", "mawk"))
+		p.Files = append(p.Files, Symlink("/usr/bin/awk", "mawk"))
 		p.Provides = append(p.Provides, Any("/bin/awk"))
 	},
 	"pam": func(p *Package) {
 		for name, text := range pamConfig {
-			p.Files = append(p.Files, config("/etc/pam.d/"+name, text))
+			p.Files = append(p.Files, Config("/etc/pam.d/"+name, text))
 		}
-		p.Files = append(p.Files, config("/etc/environment", ""))
+		p.Files = append(p.Files, Config("/etc/environment", ""))
 	},
 	"systemd": func(p *Package) {
-		p.Files = append(p.Files, ghost("/etc/machine-id", 0o444), ghost("/var/lib/systemd/catalog/database", 0o644), directory("/var/lib/systemd/catalog", 0o755))
+		p.Files = append(p.Files, Ghost("/etc/machine-id", 0o444), Ghost("/var/lib/systemd/catalog/database", 0o644), Directory("/var/lib/systemd/catalog", 0o755))
 		p.Scripts = append(p.Scripts, Script{When: "post", Body: "systemd-machine-id-setup >/dev/null 2>&1 || :\n" + preset("getty@.service", "remote-fs.target")})
 		p.Triggers = append(p.Triggers, systemdTriggers...)
 	},
@@ -107,7 +107,7 @@ var changes = map[string]func(p *Package){
 		p.Scripts = append(p.Scripts, Script{When: "post", Body: preset("systemd-resolved.service")})
 	},
 	"systemd-udev": func(p *Package) {
-		p.Files = append(p.Files, ghost("/etc/udev/hwdb.bin", 0o444))
+		p.Files = append(p.Files, Ghost("/etc/udev/hwdb.bin", 0o444))
 		p.Triggers = append(p.Triggers,
 			Trigger{Kind: "transfiletriggerin", Priority: 1000600, On: OnFiles("/usr/lib/udev/hwdb.d", "/etc/udev/hwdb.d"), Script: Script{Body: "systemd-hwdb update || :\n"}},
 		)
@@ -124,7 +124,7 @@ var changes = map[string]func(p *Package){
 	"openssh-server": func(p *Package) {
 		p.Scripts = append(p.Scripts, Script{When: "pre", Body: userScript("sshd", "/run/sshd")}, Script{When: "post", Body: preset("ssh.service")})
 		p.Requires = append(p.Requires, Pre("/usr/sbin/useradd"), Pre("/usr/sbin/groupadd"), Pre("/usr/bin/getent"), Any("(systemd if systemd-udev)"))
-		p.Files = append(p.Files, config("/etc/ssh/sshd_config", sshdConfig))
+		p.Files = append(p.Files, Config("/etc/ssh/sshd_config", sshdConfig))
 	},
 	"iputils": func(p *Package) {
 		for i, f := range p.Files {
@@ -134,14 +134,14 @@ var changes = map[string]func(p *Package){
 		}
 	},
 	"rpm": func(p *Package) {
-		p.Files = append(p.Files, text("/usr/lib/rpm/macros.d/macros."+Name, rpmMacros), ghost("/var/lib/rpm/rpmdb.sqlite", 0o644))
+		p.Files = append(p.Files, Text("/usr/lib/rpm/macros.d/macros."+Name, rpmMacros), Ghost("/var/lib/rpm/rpmdb.sqlite", 0o644))
 	},
 	"kmod": func(p *Package) {
 		// Of a kernel that is installed without kernel-install.
 		p.Triggers = append(p.Triggers, Trigger{Kind: "filetriggerin", On: OnFiles(modulesD), Script: Script{Body: depmodScript}})
 	},
 	"dracut": func(p *Package) {
-		p.Files = append(p.Files, text(installD+"/50-dracut.install", dracutInstall), text("/usr/lib/dracut/dracut.conf.d/10-"+Name+".conf", dracutConfig))
+		p.Files = append(p.Files, Text(installD+"/50-dracut.install", dracutInstall), Text("/usr/lib/dracut/dracut.conf.d/10-"+Name+".conf", dracutConfig))
 		p.Requires = append(p.Requires, Any("(zstd if kernel-core)"), Any("xz"), Any("gzip"), Any("findutils"), Any("procps"), Any("util-linux"))
 	},
 	"grub2-tools": func(p *Package) {
@@ -151,7 +151,7 @@ var changes = map[string]func(p *Package){
 				p.Files[i].Path = libexecGrub + "/grub-editenv"
 			}
 		}
-		p.Files = append(p.Files, directory(libexecGrub, 0o755), text("/usr/bin/grub2-editenv", editenvWrapper), text(installD+"/20-grub.install", grubInstall), directory("/boot/grub2", 0o700))
+		p.Files = append(p.Files, Directory(libexecGrub, 0o755), Text("/usr/bin/grub2-editenv", editenvWrapper), Text(installD+"/20-grub.install", grubInstall), Directory("/boot/grub2", 0o700))
 		p.Obsoletes = append(p.Obsoletes, Dependency{"grub", senseLess, "2.02-100"})
 	},
 	"grub2-pc-modules":      func(p *Package) { p.Arch, p.Requires = "noarch", nil },
@@ -201,16 +201,16 @@ func ownPackages() []*Package {
 	filesystem.Arch = "x86_64"
 	filesystem.Scripts = []Script{{When: "pretrans", Interpreter: Lua, Body: mergedUsrScript}}
 	for _, link := range []string{"bin", "sbin", "lib", "lib64"} {
-		filesystem.Files = append(filesystem.Files, symlink("/"+link, "usr/"+link))
+		filesystem.Files = append(filesystem.Files, Symlink("/"+link, "usr/"+link))
 	}
 	for _, dir := range baseDirectories {
-		filesystem.Files = append(filesystem.Files, directory(dir, directoryMode(dir)))
+		filesystem.Files = append(filesystem.Files, Directory(dir, directoryMode(dir)))
 	}
 	filesystem.Requires = []Dependency{Pre("setup")}
 
 	setup := own("setup")
 	for path, contents := range setupFiles {
-		setup.Files = append(setup.Files, config(path, contents))
+		setup.Files = append(setup.Files, Config(path, contents))
 	}
 	for i, f := range setup.Files {
 		if strings.HasSuffix(f.Path, "shadow") {
@@ -218,19 +218,19 @@ func ownPackages() []*Package {
 		}
 	}
 
-	release := own(Name+"-release", text("/usr/lib/os-release", osRelease), symlink("/etc/os-release", "../usr/lib/os-release"))
+	release := own(Name+"-release", Text("/usr/lib/os-release", osRelease), Symlink("/etc/os-release", "../usr/lib/os-release"))
 	release.Provides = []Dependency{Equal("system-release", Release), Equal("system-release(releasever)", Release)}
 	release.Requires = []Dependency{Any("(bash and coreutils)"), Any("(glibc with libc6 >= 2.30)"), Any("(systemd-udev if kernel-core else coreutils)"), Any("(glibc without musl)")}
 	release.Conflicts = []Dependency{Any("(musl unless glibc)")}
 
-	note := own(Name+"-note", config("/etc/"+Name+"-note.conf", "answer = 42\n"), text(shareOwn+"/note", "A note.\n"), directory(shareOwn, 0o755))
-	extra := own(Name+"-extra", text("/usr/bin/"+Name+"-extra", "#!/bin/sh\necho extra\n"))
+	note := own(Name+"-note", Config("/etc/"+Name+"-note.conf", "answer = 42\n"), Text(shareOwn+"/note", "A note.\n"), Directory(shareOwn, 0o755))
+	extra := own(Name+"-extra", Text("/usr/bin/"+Name+"-extra", "#!/bin/sh\necho extra\n"))
 	return slices.Concat([]*Package{filesystem, setup, release, note, extra}, probes(), greetings())
 }
 
 // Note2 is the later version of the package rpmtest-note, for `rpm -U`.
 func note2() *Package {
-	p := own(Name+"-note", config("/etc/"+Name+"-note.conf", "answer = 42\n"), text(shareOwn+"/note", "A better note.\n"), directory(shareOwn, 0o755))
+	p := own(Name+"-note", Config("/etc/"+Name+"-note.conf", "answer = 42\n"), Text(shareOwn+"/note", "A better note.\n"), Directory(shareOwn, 0o755))
 	p.Version = "2"
 	return p
 }
@@ -244,7 +244,7 @@ func probes() []*Package {
 	names := []string{Name + "-probe-a", Name + "-probe-b"}
 	var all []*Package
 	for _, name := range names {
-		p := own(name, text(shareOwn+"/"+name, name+"\n"), directory(shareOwn, 0o755))
+		p := own(name, Text(shareOwn+"/"+name, name+"\n"), Directory(shareOwn, 0o755))
 		for _, when := range []string{"pre", "post", "preun", "postun", "posttrans"} {
 			p.Scripts = append(p.Scripts, Script{When: when, Body: log(name + " " + when)})
 		}
@@ -252,7 +252,7 @@ func probes() []*Package {
 		all = append(all, p)
 	}
 	a, b := all[0], all[1]
-	a.Files = append(a.Files, ghost(OrderLog, 0o644), directory(path.Dir(OrderLog), 0o755))
+	a.Files = append(a.Files, Ghost(OrderLog, 0o644), Directory(path.Dir(OrderLog), 0o755))
 	a.Requires = []Dependency{Any("coreutils"), Pre("coreutils")}
 	b.Requires = []Dependency{Any(names[0]), Pre(names[0])}
 	a.Triggers = []Trigger{
@@ -267,7 +267,7 @@ func probes() []*Package {
 func greetings() []*Package {
 	var all []*Package
 	for _, stream := range []string{"1", "2"} {
-		p := own("greet", text("/usr/bin/greet", "#!/bin/sh\necho greetings from stream "+stream+"\n"))
+		p := own("greet", Text("/usr/bin/greet", "#!/bin/sh\necho greetings from stream "+stream+"\n"))
 		p.Version, p.Release = stream+".0", "1.module"
 		p.Module = "greet:" + stream + ":" + moduleVersion + ":" + moduleContext
 		all = append(all, p)
@@ -305,11 +305,11 @@ func (s *source) kernel(b *bootSigner) ([]*Package, error) {
 		if err != nil {
 			return nil, err
 		}
-		core.Files[vmlinuz] = text(dir+"/vmlinuz", string(signed))
+		core.Files[vmlinuz] = Text(dir+"/vmlinuz", string(signed))
 		core.Files[vmlinuz].Mode = 0o755
-		core.Files = append(core.Files, ghost("/boot/vmlinuz-"+release, 0o755), ghost("/boot/initramfs-"+release+".img", 0o600))
+		core.Files = append(core.Files, Ghost("/boot/vmlinuz-"+release, 0o755), Ghost("/boot/initramfs-"+release+".img", 0o600))
 		for _, made := range []string{"dep", "dep.bin", "alias", "alias.bin", "symbols", "symbols.bin", "softdep", "devname", "builtin.bin", "builtin.alias.bin"} {
-			core.Files = append(core.Files, ghost(dir+"/modules."+made, 0o644))
+			core.Files = append(core.Files, Ghost(dir+"/modules."+made, 0o644))
 		}
 		core.Provides = append(core.Provides, Any("kernel-uname-r("+release+")"))
 		core.Requires = append(core.Requires, Any("dracut"), Any("grub2-tools"), Dependency{Name: "/usr/bin/kernel-install", Flags: sensePosttrans})
@@ -345,7 +345,7 @@ func (s *source) bootPrograms(b *bootSigner) ([]*Package, error) {
 		}
 		shim.Files = append(shim.Files, bootProgram(efiPath+"/"+name, signed))
 		if name == "shimx64.efi" {
-			shim.Files = append(shim.Files, directory("/boot/efi/EFI/BOOT", 0o700), bootProgram("/boot/efi/EFI/BOOT/BOOTX64.EFI", signed))
+			shim.Files = append(shim.Files, Directory("/boot/efi/EFI/BOOT", 0o700), bootProgram("/boot/efi/EFI/BOOT/BOOTX64.EFI", signed))
 		}
 	}
 
@@ -366,11 +366,11 @@ func (s *source) bootPrograms(b *bootSigner) ([]*Package, error) {
 }
 
 func bootDirectories() []File {
-	return []File{directory("/boot/efi", 0o700), directory("/boot/efi/EFI", 0o700), directory(efiPath, 0o700)}
+	return []File{Directory("/boot/efi", 0o700), Directory("/boot/efi/EFI", 0o700), Directory(efiPath, 0o700)}
 }
 
 func bootProgram(path string, image []byte) File {
-	f := text(path, string(image))
+	f := Text(path, string(image))
 	f.Mode = 0o700
 	return f
 }
