@@ -29,20 +29,20 @@ distro "bclinux-euler-22.10" {
 
   architecture "x86_64" {
     signed {
-      prefix = "/EFI/bclinux"
+      prefix = "/EFI/*"
 
       file "shim" {
-        sources = ["/boot/efi/EFI/bclinux/shimx64.efi", "/boot/efi/EFI/BOOT/BOOTX64.EFI"]
+        sources = ["/boot/efi/EFI/*/shimx64.efi", "/boot/efi/EFI/BOOT/BOOTX64.EFI"]
         name    = "shimx64.efi"
       }
 
       file "mokmanager" {
-        sources = ["/boot/efi/EFI/bclinux/mmx64.efi", "/boot/efi/EFI/BOOT/mmx64.efi"]
+        sources = ["/boot/efi/EFI/*/mmx64.efi", "/boot/efi/EFI/BOOT/mmx64.efi"]
         name    = "mmx64.efi"
       }
 
       file "grub" {
-        sources = ["/boot/efi/EFI/bclinux/grubx64.efi"]
+        sources = ["/boot/efi/EFI/*/grubx64.efi"]
         name    = "grubx64.efi"
       }
     }
@@ -50,20 +50,20 @@ distro "bclinux-euler-22.10" {
 
   architecture "aarch64" {
     signed {
-      prefix = "/EFI/bclinux"
+      prefix = "/EFI/*"
 
       file "shim" {
-        sources = ["/boot/efi/EFI/bclinux/shimaa64.efi", "/boot/efi/EFI/BOOT/BOOTAA64.EFI"]
+        sources = ["/boot/efi/EFI/*/shimaa64.efi", "/boot/efi/EFI/BOOT/BOOTAA64.EFI"]
         name    = "shimaa64.efi"
       }
 
       file "mokmanager" {
-        sources = ["/boot/efi/EFI/bclinux/mmaa64.efi", "/boot/efi/EFI/BOOT/mmaa64.efi"]
+        sources = ["/boot/efi/EFI/*/mmaa64.efi", "/boot/efi/EFI/BOOT/mmaa64.efi"]
         name    = "mmaa64.efi"
       }
 
       file "grub" {
-        sources = ["/boot/efi/EFI/bclinux/grubaa64.efi"]
+        sources = ["/boot/efi/EFI/*/grubaa64.efi"]
         name    = "grubaa64.efi"
       }
     }
@@ -79,6 +79,6 @@ distro "bclinux-euler-22.10" {
 
   unverified = [
     "Nothing of it was seen: neither packages nor metadata. Names follow openEuler.",
-    "The EFI directory, the names of boot packages and the default of SELinux are guesses from its documentation.",
+    "The names of boot packages and the default of SELinux are guesses from its documentation; the EFI directory is found in the packages.",
   ]
 }

@@ -130,9 +130,11 @@ type GrubPlatform struct {
 
 // Signed names boot programs the distribution signed for Secure Boot.
 type Signed struct {
-	Packages []string     // packages to unpack for them into the tools tree; what they depend on is not needed
-	Prefix   string       // directory on the ESP where the signed GRUB looks for grub.cfg: "/EFI/debian"
-	Files    []SignedFile // what to copy to the ESP
+	Packages []string // packages to unpack for them into the tools tree; what they depend on is not needed
+	// Prefix is the directory on the ESP where the signed GRUB looks for grub.cfg: "/EFI/debian". In "/EFI/*", and in the
+	// sources of Files, * stands for the one directory of the packages which holds the GRUB.
+	Prefix string
+	Files  []SignedFile // what to copy to the ESP
 }
 
 // SignedFile is one signed program to put on the EFI system partition.

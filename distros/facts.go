@@ -74,7 +74,7 @@ func (d *Distro) Facts() []Fact {
 			}
 		}
 		if a.Signed != nil {
-			list(FactEFI, "signed on "+a.Name, a.Signed.Packages)
+			list(FactEFI, "signed on "+a.Name+", looking in "+a.Signed.Prefix, a.Signed.Packages)
 			for _, f := range a.Signed.Files {
 				add(FactEFI, "%s: %s", f.Name, strings.Join(f.Sources, " or "))
 			}

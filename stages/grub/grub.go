@@ -168,7 +168,10 @@ func lookup(t *tree.Tree, paths ...string) (tree.Entry, error) {
 
 // Signed says which signed programs go onto the EFI system partition.
 type Signed struct {
-	Prefix string       `json:"prefix"` // directory where the signed GRUB looks for its configuration
+	// Prefix is the directory where the signed GRUB looks for its configuration. When it
+	// ends in "/*", "*" stands, here and in the files' sources, for the one directory of the
+	// tools tree that holds the signed GRUB.
+	Prefix string       `json:"prefix"`
 	Files  []SignedFile `json:"files"`
 }
 
@@ -209,6 +212,15 @@ func Install(run *stages.Run, root, tools rootfs.Root, images Images, o InstallO
 	t, err := root.Load(st)
 	if err != nil {
 		return Installed{}, err
+	}
+	if o.UEFI && o.Signed != nil {
+		toolsTree, err := tools.Load(st)
+		if err != nil {
+			return Installed{}, err
+		}
+		if o.Signed, err = o.Signed.inTools(toolsTree); err != nil {
+			return Installed{}, err
+		}
 	}
 	if o.Snippets != "" {
 		can, err := readsSnippets(st, tools, images, o)
