@@ -77,6 +77,7 @@ type moduleChoice struct {
 
 	active map[string]*variant // by module
 	chosen map[string]string   // streams that the user wants, by module
+	strict bool                // only default streams come in that nobody has chosen
 	reason string              // why the last attempt failed
 	steps  int
 }
@@ -246,8 +247,13 @@ var errModuleSearch = errors.New("the dependencies between module streams are to
 // satisfy makes further variants active until all needs are met. When that is not
 // possible nothing changes.
 func (c *moduleChoice) satisfy(needs []need) (bool, error) {
-	c.steps = 0
-	return c.search(needs)
+	for _, c.strict = range []bool{true, false} {
+		c.steps = 0
+		if ok, err := c.search(needs); ok || err != nil {
+			return ok, err
+		}
+	}
+	return false, nil
 }
 
 func (c *moduleChoice) search(needs []need) (bool, error) {
@@ -274,15 +280,16 @@ func (c *moduleChoice) search(needs []need) (bool, error) {
 	}
 	candidates := 0
 	for _, v := range c.variants[n.module] {
-		if chosen, ok := c.chosen[n.module]; !n.allows(v.newest.stream) || ok && v.newest.stream != chosen {
+		chosen, isChosen := c.chosen[n.module]
+		standard := c.defaults[n.module]
+		if !n.allows(v.newest.stream) || isChosen && v.newest.stream != chosen ||
+			c.strict && !isChosen && standard != "" && v.newest.stream != standard {
 			continue
 		}
 		candidates++
 		c.active[n.module] = v
-		for _, further := range v.needs() {
-			if ok, err := c.search(append(further, rest...)); ok || err != nil {
-				return ok, err
-			}
+		if ok, err := c.search(append(v.needs(), rest...)); ok || err != nil {
+			return ok, err
 		}
 		delete(c.active, n.module)
 	}
@@ -295,20 +302,15 @@ func (c *moduleChoice) search(needs []need) (bool, error) {
 	return false, nil
 }
 
-// needs returns the alternatives of what a variant depends on.
-func (v *variant) needs() [][]need {
-	if len(v.newest.requires) == 0 {
-		return [][]need{nil}
-	}
-	var alternatives [][]need
+// needs returns what a variant depends on.
+func (v *variant) needs() []need {
+	var needs []need
 	for _, requires := range v.newest.requires {
-		var needs []need
 		for _, module := range slices.Sorted(maps.Keys(requires)) {
 			needs = append(needs, need{module, requires[module], v.newest.name + ":" + v.newest.stream})
 		}
-		alternatives = append(alternatives, needs)
 	}
-	return alternatives
+	return needs
 }
 
 // streams returns what is active, sorted by name.

@@ -21,8 +21,9 @@ type moduleVersion struct {
 	version      uint64
 	context      string
 	profiles     map[string][]string
-	// requires are alternatives, of which one must hold: for each, the streams of
-	// other modules that will do. "-x" is any but x, and none at all any.
+	// requires are the streams of other modules that will do; "-x" is any but x, and
+	// none at all any. All maps count, as with libdnf: that they be alternatives is
+	// for the build system, which writes one.
 	requires      []map[string][]string
 	artifacts     []string // "name-epoch:version-release.arch"
 	demodularized []string // names of packages that are no longer the module's
@@ -153,11 +154,11 @@ func (y *yamlModule) module() *moduleVersion {
 		v.profiles[name] = p.RPMs
 	}
 	for _, d := range y.Dependencies {
-		alternative := make(map[string][]string)
+		requires := make(map[string][]string)
 		for module, streams := range d.Requires {
-			alternative[string(module)] = streams
+			requires[string(module)] = streams
 		}
-		v.requires = append(v.requires, alternative)
+		v.requires = append(v.requires, requires)
 	}
 	return v
 }

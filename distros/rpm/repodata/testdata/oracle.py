@@ -60,7 +60,12 @@ def packages(directory, *urls):
 def modules(directory, platform, streams, *urls):
     base = make(directory, urls, platform, hotfixes=False)
     if streams:
-        module_base.ModuleBase(base).enable(streams.split(","))
+        try:
+            module_base.ModuleBase(base).enable(streams.split(","))
+        except dnf.exceptions.MarkingErrors as e:
+            # Defaults that cannot be are no reason to stop.
+            if not e.module_depsolv_errors or e.no_match_group_specs or e.error_group_specs:
+                raise
     print(*sorted(nevra(p) for p in base.sack.query().available()), sep="\n")
 
 
