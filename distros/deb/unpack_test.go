@@ -187,7 +187,7 @@ func TestUnpackEntries(t *testing.T) {
 	future := regular("usr/future", "")
 	future.MTime.Sec = 1 << 33
 	caps := regular("usr/caps", "c")
-	caps.Mode = 0o755
+	caps.Mode = 0o754 // as the ACL says
 	caps.Xattrs = []tree.Xattr{
 		{Name: "security.capability", Value: []byte("\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00")},
 		{Name: "security.selinux", Value: []byte("system_u:object_r:bin_t:s0")},

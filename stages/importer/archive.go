@@ -42,11 +42,11 @@ func Archive(ctx context.Context, run *stages.Run, path string, digest store.Dig
 	progress := &progressReader{r: f, run: run, item: info.Name(), total: info.Size()}
 	st := run.Cache.Store
 	t, sum, err := apply(ctx, st, tree.Empty(tree.Time{}), progress, tarball.Options{Limits: tarball.DefaultLimits})
+	if sum.raw != digest && !sum.raw.IsZero() {
+		return fail(fmt.Errorf("it has changed while the build ran: its SHA-256 was %s and is %s; build again", digest.Hex(), sum.raw.Hex()))
+	}
 	if err != nil {
 		return fail(err)
-	}
-	if sum.raw != digest {
-		return fail(fmt.Errorf("it has changed while the build ran: its SHA-256 was %s and is %s; build again", digest.Hex(), sum.raw.Hex()))
 	}
 	if t.Len() == 1 {
 		return fail(errors.New("it holds nothing"))
@@ -61,7 +61,8 @@ type sums struct {
 }
 
 // apply puts the archive in r over base, saves the contents of its files, and reads r
-// to its end.
+// to its end. With an error about the archive comes the digest of what was read, which
+// may be the cause of it.
 func apply(ctx context.Context, st *store.Store, base *tree.Tree, r io.Reader, o tarball.Options) (*tree.Tree, sums, error) {
 	rawHash, plainHash := sha256.New(), sha256.New()
 	raw := bufio.NewReaderSize(io.TeeReader(r, rawHash), 64<<10)
@@ -82,15 +83,18 @@ func apply(ctx context.Context, st *store.Store, base *tree.Tree, r io.Reader, o
 	}
 	defer batch.Abort()
 	t, err := tarball.Apply(base, hashed, batch, o)
+	if err == nil {
+		// Over tar's padding: checksums of the compressed formats come at the end.
+		_, err = io.Copy(io.Discard, hashed)
+	}
+	if ctx.Err() != nil {
+		return nil, sums{}, context.Cause(ctx)
+	}
+	if _, rawErr := io.Copy(io.Discard, raw); rawErr != nil {
+		return nil, sums{}, errors.Join(err, rawErr)
+	}
 	if err != nil {
-		return nil, sums{}, err
-	}
-	// Over tar's padding: checksums of the compressed formats come at the end.
-	if _, err := io.Copy(io.Discard, hashed); err != nil {
-		return nil, sums{}, err
-	}
-	if _, err := io.Copy(io.Discard, raw); err != nil {
-		return nil, sums{}, err
+		return nil, sums{raw: store.Digest(rawHash.Sum(nil))}, err
 	}
 	if err := batch.Commit(); err != nil {
 		return nil, sums{}, err

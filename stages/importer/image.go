@@ -256,26 +256,28 @@ func (s *source) apply(ctx context.Context, run *stages.Run, below store.Digest,
 	defer r.Close()
 	t, sum, err := apply(ctx, st, base, r, tarball.Options{Limits: tarball.DefaultLimits, Layer: true})
 	switch {
+	case sum.raw != want && !sum.raw.IsZero():
+		return rootfs.Root{}, fmt.Errorf("it is damaged: its digest is %s", sum.raw)
 	case err != nil:
 		return rootfs.Root{}, err
-	case sum.raw != want:
-		return rootfs.Root{}, fmt.Errorf("its digest is %s", sum.raw)
 	case sum.plain != l.plain:
 		return rootfs.Root{}, fmt.Errorf("it decompresses to what has the digest %s, and the image's configuration says %s", sum.plain, l.plain)
 	}
 	return rootfs.Save(st, t)
 }
 
-// system returns the context for the library.
+// systemContext returns what the library has to know of the host and the build.
 func systemContext(o ImageOptions) (*types.SystemContext, error) {
 	arch, ok := architectures[o.Arch]
 	if !ok {
 		return nil, fmt.Errorf("container images have no name for the architecture %q", o.Arch)
 	}
 	return &types.SystemContext{
-		ArchitectureChoice:      arch,
-		OSChoice:                "linux",
-		AuthFilePath:            os.Getenv("REGISTRY_AUTH_FILE"), // as podman and skopeo have it; the usual places otherwise
-		DockerRegistryUserAgent: "imagefactory (" + runtime.GOOS + ")",
+		ArchitectureChoice: arch,
+		OSChoice:           "linux",
+		// The variables are those of podman and skopeo; without them, the usual files count.
+		AuthFilePath:             os.Getenv("REGISTRY_AUTH_FILE"),
+		SystemRegistriesConfPath: os.Getenv("CONTAINERS_REGISTRIES_CONF"),
+		DockerRegistryUserAgent:  "imagefactory (" + runtime.GOOS + ")",
 	}, nil
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
 
 	"github.com/imagefactory/imagefactory/stages"
 	"github.com/imagefactory/imagefactory/stages/store"
@@ -30,6 +31,10 @@ const ociManifest = imgspec.MediaTypeImageManifest
 
 // transports are the places that images are read from.
 var transports = []types.ImageTransport{docker.Transport, ocilayout.Transport, ociarchive.Transport, dockerarchive.Transport}
+
+// The library writes to the standard error, which is the command's. What it says below
+// a warning (that it connects anew, for instance) is of no use to people.
+func init() { logrus.SetLevel(logrus.WarnLevel) }
 
 // ReferenceError says what is wrong with a reference: exit status 2.
 type ReferenceError struct {
@@ -57,7 +62,7 @@ func CheckReference(text string) error {
 func parseReference(text string) (types.ImageReference, error) {
 	transport, rest, ok := strings.Cut(text, ":")
 	for _, t := range transports {
-		if ok && t.Name() == transport {
+		if ok && t.Name() == transport && rest != "" {
 			ref, err := t.ParseReference(rest)
 			if err != nil {
 				return nil, &ReferenceError{text, err}
@@ -65,7 +70,7 @@ func parseReference(text string) (types.ImageReference, error) {
 			return ref, nil
 		}
 	}
-	return nil, &ReferenceError{text, errors.New("it does not begin with docker://, oci:, oci-archive: or docker-archive:")}
+	return nil, &ReferenceError{text, errors.New("it is not docker://NAME, oci:DIR, oci-archive:FILE or docker-archive:FILE")}
 }
 
 // isRemote reports whether an image is in a registry.
@@ -122,15 +127,19 @@ func openSource(ctx context.Context, ref types.ImageReference, o ImageOptions, d
 	return s, s.open(ctx)
 }
 
-func (s *source) open(ctx context.Context) (err error) {
+func (s *source) open(ctx context.Context) error {
 	switch {
 	case s.image != nil:
 		return nil
 	case s.offline && isRemote(s.ref):
 		return errors.New("some of it is not in the cache, and this build may not use the network")
 	}
-	s.image, err = s.ref.NewImageSource(ctx, s.system)
-	return err
+	image, err := s.ref.NewImageSource(ctx, s.system)
+	if err != nil {
+		return err
+	}
+	s.image = image
+	return nil
 }
 
 func (s *source) close() {

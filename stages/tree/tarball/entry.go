@@ -30,6 +30,9 @@ func entryOf(h *tar.Header, path string, contents io.Reader, batch *store.Batch,
 	if e.Xattrs, err = xattrs(h); err != nil {
 		return e, err
 	}
+	if e.Mode, err = modeOf(e.Mode, e.Xattrs); err != nil {
+		return e, err
+	}
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
 		e.Type = tree.Regular

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/imagefactory/imagefactory/stages/tree"
 )
 
 // Tags of POSIX.1e ACL entries, in the order in which the kernel wants them
@@ -83,8 +85,14 @@ func compareACL(a, b aclEntry) int {
 
 // checkBinaryACL checks the value of a system.posix_acl_* attribute.
 func checkBinaryACL(p []byte) error {
+	_, err := decodeACL(p)
+	return err
+}
+
+// decodeACL reads the form of the system.posix_acl_* attributes.
+func decodeACL(p []byte) (acl, error) {
 	if len(p) < 4 || (len(p)-4)%8 != 0 || binary.LittleEndian.Uint32(p) != aclXattrVersion {
-		return errors.New("it is not an ACL of version 2")
+		return nil, errors.New("it is not an ACL of version 2")
 	}
 	var a acl
 	for p = p[4:]; len(p) > 0; p = p[8:] {
@@ -94,7 +102,36 @@ func checkBinaryACL(p []byte) error {
 			id:   binary.LittleEndian.Uint32(p[4:]),
 		})
 	}
-	return a.check()
+	return a, a.check()
+}
+
+// modeOf returns the mode of an entry with attributes. Where it has an access ACL, the
+// kernel derives the permissions from that, with the mask as those of the group;
+// archives have those of the owning group there, too.
+func modeOf(mode uint32, attributes []tree.Xattr) (uint32, error) {
+	for _, x := range attributes {
+		if x.Name != xattrAccessACL {
+			continue
+		}
+		list, err := decodeACL(x.Value)
+		if err != nil {
+			return 0, err
+		}
+		mode &^= 0o777
+		group := uint32(0)
+		for _, e := range list { // a mask comes after the group
+			switch e.tag {
+			case aclUserObj:
+				mode |= uint32(e.perm) << 6
+			case aclGroupObj, aclMask:
+				group = uint32(e.perm) << 3
+			case aclOther:
+				mode |= uint32(e.perm)
+			}
+		}
+		mode |= group
+	}
+	return mode, nil
 }
 
 // parseTextACL reads the text of a SCHILY.acl record: entries like "user::rwx",
