@@ -110,7 +110,14 @@ func runSteps(ctx context.Context, run *stages.Run, s *session.Session, steps []
 		Binds: []sandbox.Bind{{Source: program, Target: target.Program}},
 	})
 	writer.Close()
-	return errors.Join(watch.failure, err, <-watched)
+	decodeErr := <-watched
+	switch {
+	case watch.failure != nil:
+		return watch.failure
+	case err != nil:
+		return err
+	}
+	return decodeErr
 }
 
 // keptLines is how much of a failed script's output messages show.

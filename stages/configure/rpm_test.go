@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -70,6 +71,71 @@ func TestRPMScriptlets(t *testing.T) {
 	}
 	if got := r.contents(t, "log"); got != string(want) {
 		t.Errorf("scriptlets ran as\n%swith rpm as\n%s%s", got, want, output)
+	}
+}
+
+// TestRPMRandomScriptlets compares with rpm over packages with random triggers and
+// dependencies, circles among them.
+func TestRPMRandomScriptlets(t *testing.T) {
+	for seed := range uint64(5) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 2))
+			n := 3 + random.IntN(5)
+			name := func() string { return fmt.Sprintf("p%d", random.IntN(n+1)) }
+			directories := []string{"/usr", "/usr/share", "/usr/share/a", "/usr/share/b", "/usr/share/b/c", "/usr/share/b/c/f1", "/usr/sh", "/opt", "/"}
+			specs := []spec{{name: "rpm", version: hostRPM(t)}}
+			for i := range n {
+				s := spec{name: fmt.Sprintf("p%d", i), version: fmt.Sprint(1 + random.IntN(3))}
+				for range random.IntN(3) {
+					s.preamble += fmt.Sprintf("%s: %s\n", []string{"Requires", "Requires(post)", "Requires(pre)"}[random.IntN(3)], name())
+				}
+				for f := range random.IntN(4) {
+					dir := directories[2+random.IntN(3)]
+					file := fmt.Sprintf("%s/f%d%d", dir, i, f)
+					s.install += fmt.Sprintf("mkdir -p %%{buildroot}%s; touch %%{buildroot}%s\n", dir, file)
+					s.files += file + "\n"
+				}
+				var triggers []string
+				taken := map[string]bool{} // rpmbuild wants a package named once for each kind
+				for range random.IntN(5) {
+					kind := []string{"%triggerin", "%triggerin", "%triggerprein", "%triggerun", "%triggerpostun"}[random.IntN(5)]
+					var conditions []string
+					for range 1 + random.IntN(2) {
+						if p := name(); !taken[p] {
+							taken[p] = true
+							conditions = append(conditions, p+[]string{"", "", " > 1", " = 2", " <= 2"}[random.IntN(5)])
+						}
+					}
+					if len(conditions) > 0 {
+						triggers = append(triggers, kind+" -- "+strings.Join(conditions, ", "))
+					}
+				}
+				for range random.IntN(4) {
+					kind := []string{"%filetriggerin", "%transfiletriggerin", "%filetriggerun", "%transfiletriggerpostun"}[random.IntN(4)]
+					priority := []string{"", " -P 9999", " -P 10000", " -P 100000", " -P 200001", " -P 1"}[random.IntN(6)]
+					prefixes := directories[random.IntN(len(directories))]
+					if random.IntN(2) == 0 {
+						prefixes += " " + directories[random.IntN(len(directories))]
+					}
+					triggers = append(triggers, kind+priority+" -- "+prefixes)
+				}
+				s.scripts = everyKind(s.name, triggers...)
+				specs = append(specs, s)
+			}
+			paths := build(t, specs...)
+			root, output := real(t, paths, nil)
+			want, err := os.ReadFile(filepath.Join(root, "log"))
+			if err != nil {
+				t.Fatalf("%v\n%s", err, output)
+			}
+			r, err := native(t, paths, epoch, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := r.contents(t, "log"); got != string(want) {
+				t.Errorf("scriptlets ran as\n%swith rpm as\n%s%s%+v", got, want, output, specs)
+			}
+		})
 	}
 }
 
@@ -305,9 +371,9 @@ cat >>/log
 }
 
 // TestRPMCapabilities is about capabilities of files, which a change of owner takes away.
+// It runs once as root and once as an ordinary user.
 func TestRPMCapabilities(t *testing.T) {
-	paths := build(t, spec{name: "owned", install: "mkdir -p %{buildroot}/srv; touch %{buildroot}/srv/c", files: "%attr(0755,root,wheel) %caps(cap_net_raw=ep) /srv/c\n",
-		scripts: "%post\nsed -n '/[:]/p' /etc/group >/log\n"})
+	paths := build(t, spec{name: "owned", install: "mkdir -p %{buildroot}/srv; touch %{buildroot}/srv/c", files: "%attr(0755,root,wheel) %caps(cap_net_raw=ep) /srv/c\n"})
 	capability := []byte{1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0} // version 2, effective, bit 13
 	r, err := nativeWith(t, paths, epoch, map[string]string{"etc/group": "wheel:x:10:\n"}, func(e *tree.Entry) {
 		if e.Path == "srv/c" {
@@ -320,6 +386,9 @@ func TestRPMCapabilities(t *testing.T) {
 	e, _ := r.tree.Lookup("srv/c")
 	if e.GID != 10 || len(e.Xattrs) != 1 || !bytes.Equal(e.Xattrs[0].Value, capability) {
 		t.Errorf("/srv/c is %+v", e)
+	}
+	if os.Geteuid() == 0 {
+		t.Run("range", func(t *testing.T) { usertest.New(t).Run(t, "^TestRPMCapabilities$") })
 	}
 }
 

@@ -59,7 +59,7 @@ func (r *runner) do(i int, s *transaction.Step) bool {
 
 // script runs a scriptlet.
 func (r *runner) script(i int, s *transaction.Step) error {
-	if s.Interpreter[0] == "<lua>" {
+	if s.Interpreter[0] == transaction.Lua {
 		script := lua.Script{Name: s.Name(), Body: s.Script, Args: s.Args, Prefixes: s.Prefixes, Executable: Program}
 		if s.HasInput {
 			script.Files = append([]string{}, s.Input...) // not nil, which would be no trigger

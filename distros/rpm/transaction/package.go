@@ -48,8 +48,8 @@ const (
 	isCritical    = 1 << 2
 )
 
-// luaInterpreter is the name of the interpreter inside rpm.
-const luaInterpreter = "<lua>"
+// Lua is the name of the interpreter inside rpm.
+const Lua = "<lua>"
 
 // scriptTags are the tags of a package's own scripts.
 var scriptTags = []struct {

@@ -13,8 +13,8 @@ import (
 type Step struct {
 	Package string // that the script belongs to: "bash-5.1.8-9.el9.x86_64"
 	Kind    Kind
-	// Interpreter is the program and its first arguments; "<lua>" is the Lua built into
-	// rpm. Empty for Owners and Sysusers.
+	// Interpreter is the program and its first arguments; the program Lua is the one
+	// built into rpm. Empty for Owners and Sysusers.
 	Interpreter []string
 	// Script is the body, which follows the interpreter's arguments as a file. Without
 	// HasScript there is none, and no Args either.
@@ -132,9 +132,7 @@ func (s *sequence) script(p *pkg, kind Kind) {
 
 // install adds all that happens when one package is installed.
 func (s *sequence) install(p *pkg) {
-	for _, step := range p.sysusers {
-		s.steps = append(s.steps, step)
-	}
+	s.steps = append(s.steps, p.sysusers...)
 	s.triggersOfOthers(p, onPreIn)
 	s.ownTriggers(p, onPreIn)
 	s.script(p, PreIn)

@@ -121,7 +121,7 @@ func TestStepsSysusers(t *testing.T) {
 		header.StringsEntry(header.TagProvideVersion, "", padded("u one - \"The one\""), padded("u two 5"), padded("m one two"), "1"),
 		header.Uint32sEntry(header.TagProvideFlags, 0, header.SenseEqual, header.SenseEqual, header.SenseEqual, header.SenseEqual|header.SenseConfig),
 		header.Uint32sEntry(header.TagFileDependsX, 0, 2), header.Uint32sEntry(header.TagFileDependsN, 2, 1),
-		header.Uint32sEntry(header.TagDependsDict, 'P'<<24|0, 'P'<<24|1, 'P'<<24|2),
+		header.Uint32sEntry(header.TagDependsDict, 'P'<<24, 'P'<<24|1, 'P'<<24|2),
 		header.StringEntry(header.TagPreIn, "pre"))
 	steps, err := Steps([]*Member{fake(t, "a", "1", entries...)})
 	if err != nil {
