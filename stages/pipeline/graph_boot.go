@@ -101,7 +101,11 @@ func (b *builder) label(installed *stages.Handle[grub.Installed]) *stages.Handle
 	if mode == distros.SELinuxDisabled && b.recipe.Distro.SELinux.Mode == mode {
 		return installed
 	}
+	root, _ := b.holder("/")
 	o := selinux.Options{Mode: mode, Epoch: b.epoch}
+	if root.Filesystem == "ext4" {
+		o.Directories = append(o.Directories, "/lost+found") // which the writer would make, without a label
+	}
 	return stages.Add(b.graph.Graph, stages.Stage{
 		Name: "label", Kind: "selinux", Version: selinux.Version,
 		Inputs: []stages.Input{{Name: "selinux", Value: o}},

@@ -146,7 +146,11 @@ func (b *builder) configureRPM(pkgs *stages.Handle[packages.Output], merged *sta
 				return rootfs.Root{}, err
 			}
 		}
-		return configure.RunRPM(ctx, run, b.env.Pool, merged.Result(), pkgs.Result().Packages, o)
+		root, err := configure.RunRPM(ctx, run, b.env.Pool, merged.Result(), pkgs.Result().Packages, o)
+		if err != nil {
+			return rootfs.Root{}, err
+		}
+		return rootfs.SettleRPM(run.Cache.Store, root, b.recipe.Distro.RPM.Database)
 	})
 }
 

@@ -129,7 +129,11 @@ func (b *builder) installByTool() *stages.Handle[rootfs.Root] {
 			if err != nil {
 				return rootfs.Root{}, err
 			}
-			return hosttool.RunRPM(ctx, run, b.env.Pool, b.env.client, sources, keys, o)
+			root, err := hosttool.RunRPM(ctx, run, b.env.Pool, b.env.client, sources, keys, o)
+			if err != nil {
+				return rootfs.Root{}, err
+			}
+			return rootfs.SettleRPM(run.Cache.Store, root, o.Database)
 		})
 	}
 	o := hosttool.DebOptions{Arch: b.arch.PackageArch, Links: b.arch.Links, Session: b.session()}

@@ -17,6 +17,9 @@ type Options struct {
 	Mode string `json:"mode"`
 	// Epoch is the time of what is written, in seconds since 1970.
 	Epoch int64 `json:"epoch"`
+	// Directories are made, for root alone, where the root lacks them: those that the file
+	// system would otherwise make later, and without a label. Absolute paths.
+	Directories []string `json:"directories,omitempty"`
 }
 
 // The modes of SELinux.
@@ -85,11 +88,25 @@ func Label(st *store.Store, t *tree.Tree, o Options) (*tree.Tree, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t, err = o.addDirectories(t); err != nil {
+		return nil, err
+	}
 	labelled, unknown, err := c.label(t)
 	if err == nil && len(unknown) > 0 && mode == Enforcing {
 		return nil, &UnlabelledError{Paths: unknown}
 	}
 	return labelled, err
+}
+
+// addDirectories returns t with o.Directories.
+func (o Options) addDirectories(t *tree.Tree) (*tree.Tree, error) {
+	edit := t.Edit()
+	for _, dir := range o.Directories {
+		if err := edit.MkdirAll(strings.TrimPrefix(dir, "/"), tree.Entry{Mode: 0o700, MTime: tree.Time{Sec: o.Epoch}}); err != nil {
+			return nil, err
+		}
+	}
+	return edit.Tree()
 }
 
 // UnlabelledError says that an image which enforces its policy would have files that

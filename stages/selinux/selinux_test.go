@@ -578,3 +578,25 @@ func mustCompile(t *testing.T, expression string) *regexp.Regexp {
 	}
 	return compiled
 }
+
+// TestDirectories is about directories that the file system would make itself.
+func TestDirectories(t *testing.T) {
+	st := stagetest.Cache(t).Store
+	contexts := filepath.Join(t.TempDir(), "file_contexts")
+	if err := os.WriteFile(contexts, []byte("/.* system_u:object_r:default_t:s0\n/lost\\+found -d system_u:object_r:lost_found_t:s0\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	root := policyRoot(t, st, "SELINUX=permissive\nSELINUXTYPE=mine\n", contexts)
+	labelled, err := Label(st, root, Options{Directories: []string{"/lost+found"}, Epoch: stagetest.Epoch})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, ok := labelled.Lookup("lost+found")
+	want := tree.Entry{
+		Path: "lost+found", Type: tree.Directory, Mode: 0o700, MTime: tree.Time{Sec: stagetest.Epoch},
+		Xattrs: []tree.Xattr{{Name: "security.selinux", Value: []byte("system_u:object_r:lost_found_t:s0\x00")}},
+	}
+	if !ok || fmt.Sprint(e) != fmt.Sprint(want) {
+		t.Errorf("it is %+v\nwant  %+v", e, want)
+	}
+}

@@ -8,7 +8,7 @@ import (
 )
 
 // Version is the version of this stage's code; see stages.Stage.
-const Version = 1
+const Version = 2
 
 // Run labels root. See Label.
 func Run(ctx context.Context, run *stages.Run, root rootfs.Root, o Options) (rootfs.Root, error) {
