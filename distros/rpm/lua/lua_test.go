@@ -289,3 +289,12 @@ func TestFiles(t *testing.T) {
 		t.Errorf("%q, %v; want %q", out, err, want)
 	}
 }
+
+// BenchmarkScript is what a script costs: a process of its own.
+func BenchmarkScript(b *testing.B) {
+	for b.Loop() {
+		if out, err := interpretScript(b, Script{Body: "posix.access('/')"}); err != nil {
+			b.Fatal(err, out)
+		}
+	}
+}
