@@ -244,7 +244,7 @@ func checkURL(s string, schemes []string) error {
 	case u.Scheme == "file":
 		return errors.New("a file URL has three slashes and an absolute path")
 	case u.Scheme != "http" && u.Scheme != "https" && slices.Contains(schemes, "iso"):
-		return errors.New("it must start with http://, https://, file:/// or iso:")
+		return errors.New("it must start with iso:, http://, https:// or file:///")
 	case u.Scheme != "http" && u.Scheme != "https":
 		return errors.New("it must start with http://, https:// or file:///")
 	case u.Host == "":
