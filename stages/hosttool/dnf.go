@@ -126,7 +126,11 @@ func ResolveRPM(ctx context.Context, run *stages.Run, pool *sandbox.Pool, repos 
 			args = append(args, "--exclude="+x)
 		}
 		args = append(args, "install")
-		err := t.run(ctx, session.Command{Name: o.Tool, Args: append(args, request.Packages...), Stdout: &out, Stderr: &problems})
+		for _, p := range request.Packages {
+			// The circumflex of environments is kickstart's; dnf 4.14 does not know it.
+			args = append(args, strings.Replace(p, "@^", "@", 1))
+		}
+		err := t.run(ctx, session.Command{Name: o.Tool, Args: args, Stdout: &out, Stderr: &problems})
 		if problem := problems.String(); err != nil && !bytes.Contains(out.Bytes(), []byte(summaryHeading)) {
 			return errors.Join(&RequestError{Tool: o.Tool, Output: strings.TrimSpace(problem)}, context.Cause(ctx))
 		}
