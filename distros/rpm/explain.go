@@ -44,6 +44,8 @@ func origin(s string) string {
 const (
 	maxNearest  = 3
 	maxPackages = 4
+	maxVersions = 2
+	maxCauses   = 2 // why versions of one package are impossible
 )
 
 // unknown says that an item asks for something that does not exist, and what may be meant.
@@ -56,7 +58,7 @@ func (s *search) unknown(item Item) string {
 	}
 	if d, err := ParseDependency(name); err == nil && d.Sense != 0 {
 		if others := s.providing(Dependency{Name: d.Name}); len(others) > 0 {
-			return fmt.Sprintf("%s: no package provides that, only %s provide %s", item, s.inRepositories(others), d.Name)
+			return fmt.Sprintf("%s: no package provides that; there is %s", item, s.inRepositories(others))
 		}
 	}
 	if isPathSpec(name) {
@@ -69,14 +71,16 @@ func (s *search) unknown(item Item) string {
 	return text
 }
 
-// inRepositories lists packages with the repositories that have them.
+// inRepositories lists packages, the newest first, with the repositories that have them.
 func (s *search) inRepositories(packages []int32) string {
+	u := s.universe
+	packages = slices.Clone(packages)
+	slices.SortStableFunc(packages, func(i, j int32) int { return CompareEVR(u.packages[j].EVR, u.packages[i].EVR) })
 	var names []string
 	for _, i := range packages {
-		p := s.universe.packages[i]
-		names = append(names, fmt.Sprintf("%s (repository %s)", p, p.Repository))
+		names = append(names, fmt.Sprintf("%s (repository %s)", u.packages[i], u.packages[i].Repository))
 	}
-	return wording.List(names, "and", maxPackages)
+	return wording.List(names, "and", maxVersions)
 }
 
 // whyExcluded says by which items packages are excluded.
@@ -111,8 +115,10 @@ func (s *search) explain(facts []*fact) []string {
 	for _, f := range asked {
 		e.tellAsked(f)
 	}
-	for _, i := range slices.Sorted(maps.Keys(e.about)) { // only what nothing told leads to
-		e.tell([]int32{i}, "")
+	if !e.shortened {
+		for _, i := range slices.Sorted(maps.Keys(e.about)) { // nothing that was told leads to these
+			e.tell([]int32{i}, "")
+		}
 	}
 	return e.sentences
 }
@@ -122,6 +128,7 @@ type explanation struct {
 	search    *search
 	about     map[int32][]*fact // by subject, without what was asked for
 	told      map[int32]bool    // subjects whose facts are part of the sentences
+	shortened bool              // some facts are not told
 	sentences []string
 }
 
@@ -147,35 +154,62 @@ func (e *explanation) untold(f *fact) []int32 {
 	return packages
 }
 
-// tell writes the sentences about packages that are alternatives, and what they lead to.
-// Packages of which the same is to be said share a sentence. If asked is not empty the
-// packages are what that item asks for.
+// An alike is packages of one name of which the same is to be said, the newest first.
+type alike struct {
+	packages   []int32
+	predicates []string
+}
+
+// tell writes the sentences about packages that are alternatives, and what they lead to. Of
+// many versions of a package it tells why the newest ones are impossible. If asked is not
+// empty the packages are what that item asks for.
 func (e *explanation) tell(packages []int32, asked string) {
-	type alike struct {
-		packages  []int32
-		sentences []string
+	u := e.search.universe
+	packages = slices.DeleteFunc(slices.Clone(packages), func(i int32) bool { return e.told[i] })
+	slices.SortStableFunc(packages, func(i, j int32) int {
+		a, b := u.packages[i], u.packages[j]
+		return cmp.Or(strings.Compare(a.Name, b.Name), CompareEVR(b.EVR, a.EVR))
+	})
+	for len(packages) > 0 {
+		name := u.packages[packages[0]].Name
+		n := slices.IndexFunc(packages, func(i int32) bool { return u.packages[i].Name != name })
+		if n < 0 {
+			n = len(packages)
+		}
+		e.tellVersions(packages[:n], asked)
+		packages = packages[n:]
 	}
+}
+
+// tellVersions is tell for packages of one name, the newest first.
+func (e *explanation) tellVersions(packages []int32, asked string) {
 	var all []*alike
 	for _, i := range packages {
-		if e.told[i] {
-			continue
-		}
 		e.told[i] = true
-		var sentences []string
+		var predicates []string
 		for _, f := range e.about[i] {
-			sentences = append(sentences, e.predicate(f))
+			predicates = append(predicates, e.predicate(f))
 		}
-		sentences = slices.Compact(sentences)
-		n := slices.IndexFunc(all, func(a *alike) bool { return slices.Equal(a.sentences, sentences) })
+		predicates = slices.Compact(predicates)
+		n := slices.IndexFunc(all, func(a *alike) bool { return slices.Equal(a.predicates, predicates) })
 		if n < 0 {
-			all = append(all, &alike{packages: []int32{i}, sentences: sentences})
-		} else {
-			all[n].packages = append(all[n].packages, i)
+			all = append(all, &alike{predicates: predicates})
+			n = len(all) - 1
 		}
+		all[n].packages = append(all[n].packages, i)
 	}
-	for _, a := range all {
-		for _, sentence := range a.sentences {
-			e.sentences = append(e.sentences, e.subject(a.packages, asked)+" "+sentence)
+	for n, a := range all {
+		if n == maxCauses && len(all) > maxCauses+1 {
+			e.shortened = true
+			rest := 0
+			for _, b := range all[n:] {
+				rest += len(b.packages)
+			}
+			e.sentences = append(e.sentences, fmt.Sprintf("%d other versions of %s cannot be installed either", rest, e.search.universe.packages[packages[0]].Name))
+			return
+		}
+		for _, predicate := range a.predicates {
+			e.sentences = append(e.sentences, e.subject(a.packages, asked)+" "+inNumber(predicate, len(a.packages)))
 		}
 		for _, i := range a.packages {
 			for _, f := range e.about[i] {
@@ -189,15 +223,29 @@ func (e *explanation) tell(packages []int32, asked string) {
 
 // subject names packages that a sentence is about.
 func (e *explanation) subject(packages []int32, asked string) string {
-	var names []string
-	for _, i := range packages {
-		names = append(names, e.search.universe.packages[i].String())
+	u := e.search.universe
+	text := u.packages[packages[0]].String()
+	switch n := len(packages) - 1; {
+	case n == 1:
+		text += " and another version"
+	case n > 1:
+		text += fmt.Sprintf(" and %d other versions", n)
 	}
-	text := wording.List(names, "or", maxPackages)
-	if asked != "" && asked != text {
+	if asked != "" && asked != u.packages[packages[0]].Name {
 		return asked + ": " + text
 	}
 	return text
+}
+
+// inNumber puts the verb that a predicate begins with into the plural if it is about
+// several packages.
+func inNumber(predicate string, packages int) string {
+	verb, rest, _ := strings.Cut(predicate, " ")
+	plural := map[string]string{"requires": "require", "conflicts": "conflict", "obsoletes": "obsolete", "is": "are"}[verb]
+	if packages == 1 || plural == "" {
+		return predicate
+	}
+	return plural + " " + rest
 }
 
 // predicate writes what a fact says without its subject.
