@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -85,8 +86,14 @@ func (a *adder) add(fields []string) error {
 		return fields[n]
 	}
 	name := field(1)
-	if name == "" || strings.ContainsAny(name, ":,\n /") {
+	if name == "" || strings.ContainsAny(name, ", /") {
 		return fmt.Errorf("%q is not a name", name)
+	}
+	for n, text := range fields {
+		// The databases have no way to write these.
+		if n != 2 && strings.Contains(text, ":") || strings.ContainsFunc(text, unicode.IsControl) {
+			return fmt.Errorf("%q holds a colon or a control character", text)
+		}
 	}
 	switch fields[0] {
 	case "u", "u!":
@@ -95,8 +102,8 @@ func (a *adder) add(fields []string) error {
 		_, err := a.addGroup(name, field(2))
 		return err
 	case "m":
-		if field(2) == "" {
-			return errors.New("the group is missing")
+		if group := field(2); group == "" || strings.ContainsAny(group, ":, /") {
+			return fmt.Errorf("%q is not the name of a group", group)
 		}
 		if err := a.addUser(accounts.User{Name: name}, "", false); err != nil {
 			return err

@@ -1,15 +1,18 @@
 package target
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/imagefactory/imagefactory/distros/rpm/accounts"
 )
 
 // accountsRoot makes a root with databases that already have some accounts.
-func accountsRoot(t *testing.T, files map[string]string) string {
+func accountsRoot(t testing.TB, files map[string]string) string {
 	t.Helper()
 	root := t.TempDir()
 	for path, content := range files {
@@ -104,16 +107,52 @@ etc/gshadow:
 
 func TestAddAccountsFails(t *testing.T) {
 	for line, want := range map[string]string{
-		`u a:b -`:        `the line "u a:b -" of sysusers.d(5): "a:b" is not a name`,
-		`u`:              `the line "u" of sysusers.d(5): "" is not a name`,
-		`u a x`:          `the line "u a x" of sysusers.d(5): "x" is not the number of a user or group`,
-		`g a 4294967295`: `the line "g a 4294967295" of sysusers.d(5): "4294967295" is not the number of a user or group`,
-		`u a 5:nonsense`: `the line "u a 5:nonsense" of sysusers.d(5): there is no group "nonsense"`,
-		`m a`:            `the line "m a" of sysusers.d(5): the group is missing`,
-		`u a - "unended`: `the line "u a - \"unended" of sysusers.d(5): a quotation mark is missing`,
+		`u a:b -`:        `"a:b" holds a colon or a control character`,
+		`u a/b -`:        `"a/b" is not a name`,
+		`u a - "b:c"`:    `"b:c" holds a colon or a control character`,
+		"u a - b\nroot":  `"b\nroot" holds a colon or a control character`,
+		`u`:              `"" is not a name`,
+		`u a x`:          `"x" is not the number of a user or group`,
+		`g a 4294967295`: `"4294967295" is not the number of a user or group`,
+		`u a 5:nonsense`: `there is no group "nonsense"`,
+		`m a`:            `"" is not the name of a group`,
+		`u a - "unended`: `a quotation mark is missing`,
 	} {
+		want = fmt.Sprintf("the line %q of sysusers.d(5): %s", line, want)
 		if err := addAccounts(t.TempDir(), []string{line}); err == nil || err.Error() != want {
 			t.Errorf("error %v, want %s", err, want)
 		}
 	}
+}
+
+// FuzzAddAccounts feeds lines of packages. Whatever they are, the databases stay
+// readable, and nobody becomes root.
+func FuzzAddAccounts(f *testing.F) {
+	for _, seed := range []string{"u a 5:6 \"x y\" /home /bin/sh", "g b /etc/passwd\nm a b", "u! 'q' -", "r - 1-5", "u \" -", "m x y\nm x y", "u a -:0"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		root := accountsRoot(t, map[string]string{"etc/shadow": "", "etc/gshadow": ""})
+		a := &adder{root: root, db: &accounts.Database{Users: []accounts.User{{Name: "root"}}, Groups: []accounts.Group{{Name: "root"}}}}
+		for line := range strings.SplitSeq(text, "\n") {
+			if fields, err := splitFields(line); err == nil && len(fields) > 0 {
+				_ = a.add(fields)
+			}
+		}
+		if err := a.save(); err != nil {
+			t.Fatal(err)
+		}
+		after, err := accounts.Read(a.root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(after.Users) != len(a.users) || len(after.Groups) != len(a.groups) {
+			t.Errorf("%q: the files have %d users and %d groups, %d and %d were added", text, len(after.Users), len(after.Groups), len(a.users), len(a.groups))
+		}
+		for _, u := range after.Users {
+			if u.UID == 0 {
+				t.Errorf("%q: %s is root", text, u.Name)
+			}
+		}
+	})
 }
