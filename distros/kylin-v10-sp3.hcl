@@ -63,11 +63,18 @@ distro "kylin-v10-sp3" {
     mode = "disabled"
   }
 
+  host_packages = [
+    "NetworkManager", "ca-certificates", "chrony", "dnf", "e2fsprogs", "ethtool", "iproute", "iptables", "kmod", "openssh-server",
+    "passwd", "sudo", "tar",
+  ]
+  host_services = ["NetworkManager", "chronyd", "sshd"]
+
   notes = [
     "aarch64 kernels use pages of 64 KiB.",
   ]
 
   unverified = [
+    "Which container runtime its repositories have is not known: a minimal host has none.",
     "Nothing of it was seen: neither packages nor metadata. Names follow openEuler.",
     "The names of boot packages, the database of rpm and the default of SELinux were not checked.",
   ]
