@@ -22,7 +22,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BUILD_TOOLS := newuidmap
 TEST_TOOLS  := qemu-system-x86_64 qemu-img e2fsck debugfs sgdisk sfdisk fsck.fat mtype dpkg-deb getfacl getcap setfattr ssh grub-script-check \
 	gpg openssl xz zstd bzip2 ps script rpm rpmbuild sqlite3 matchpathcon setfiles \
-	rpmkeys rpm2cpio cpio createrepo_c modifyrepo_c dnf testsolv sbsign sbattach grub-mkimage systemd-sysusers \
+	rpmkeys rpm2cpio cpio createrepo_c modifyrepo_c dnf genisoimage xorriso testsolv sbsign sbattach grub-mkimage systemd-sysusers \
 	busybox skopeo bsdtar setfacl setcap
 BENCH_TOOLS := mmdebstrap
 
@@ -55,7 +55,7 @@ lint: go ## Look for mistakes without running anything
 	$(GO) run $(STATICCHECK) ./...
 
 bench: deps-test deps-bench build ## Compare with mmdebstrap, mke2fs, qemu-img and apt
-	$(AS_ROOT) $(TEST) -timeout 60m -run '^$$' -bench . -benchtime 1x ./e2e ./stages/partition/ext4 ./stages/emit/... ./stages/sandbox ./stages/tree ./distros/deb ./distros/rpm
+	$(AS_ROOT) $(TEST) -timeout 60m -run '^$$' -bench . -benchtime 1x ./e2e ./stages/partition/ext4 ./stages/emit/... ./stages/sandbox ./stages/tree ./distros/deb ./distros/rpm/repodata ./distros/rpm
 
 FUZZTIME ?= 20s
 fuzz: go ## Run every fuzz target for FUZZTIME
