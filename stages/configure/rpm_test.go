@@ -2,6 +2,7 @@ package configure
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -389,6 +390,39 @@ func TestRPMCapabilities(t *testing.T) {
 	}
 	if os.Geteuid() == 0 {
 		t.Run("range", func(t *testing.T) { usertest.New(t).Run(t, "^TestRPMCapabilities$") })
+	}
+}
+
+// TestRPMSysusers is about users that a package declares and already owns files by.
+func TestRPMSysusers(t *testing.T) {
+	line := base64.StdEncoding.EncodeToString([]byte("u svc - \"A service\"\x00\x00"))
+	if strings.Contains(line, "=") {
+		t.Fatalf("%s is padded", line)
+	}
+	paths := build(t, spec{name: "svc", preamble: "Provides: user(svc) = " + line + "\nProvides: group(svc)\n",
+		install: "mkdir -p %{buildroot}/srv; touch %{buildroot}/srv/f", files: "%attr(-,svc,svc) /srv/f\n", scripts: "%pre\nsed -n /svc/p /etc/passwd >>/log\n"})
+	r, err := native(t, paths, epoch, map[string]string{"etc/passwd": "root:x:0:0::/root:/bin/sh\n", "etc/group": "root:x:0:\n"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := r.contents(t, "log"), "svc:x:999:999:A service:/:/usr/sbin/nologin\n"; got != want {
+		t.Errorf("%%pre sees %q, want %q", got, want)
+	}
+	if e, _ := r.tree.Lookup("srv/f"); e.UID != 999 || e.GID != 999 {
+		t.Errorf("/srv/f is %+v", e)
+	}
+
+	// Where the root has systemd, that is what makes users.
+	r, err = native(t, paths, epoch, map[string]string{"usr/bin/systemd-sysusers": "#!/bin/sh\necho \"$@\" >>/log; cat >>/log\n", "etc/passwd": ""})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := r.contents(t, "log"), "-\nu svc - \"A service\"\n"; got != want {
+		t.Errorf("systemd-sysusers got %q, want %q", got, want)
+	}
+	_, err = native(t, paths, epoch, map[string]string{"usr/bin/systemd-sysusers": "#!/bin/sh\necho no >&2; exit 1\n"})
+	if want := "%sysusers(svc-1-1.noarch): /usr/bin/systemd-sysusers failed with exit status 1; it printed last:\nno"; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
 	}
 }
 
