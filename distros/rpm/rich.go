@@ -74,6 +74,9 @@ const maxRichDepth = 100
 func ParseRich(s string) (*Expression, error) {
 	p := richParser{rest: s}
 	e, err := p.expression(0)
+	if p.unclosed != "" {
+		err = fmt.Errorf("a parenthesis of %q is not closed in it", p.unclosed)
+	}
 	if err == nil && p.rest != "" {
 		err = fmt.Errorf("%q follows its end", p.rest)
 	}
@@ -87,7 +90,10 @@ func ParseRich(s string) (*Expression, error) {
 }
 
 // A richParser reads a rich dependency from left to right.
-type richParser struct{ rest string }
+type richParser struct {
+	rest     string
+	unclosed string // a word with more opening parentheses than closing ones
+}
 
 func (p *richParser) skipSpace() { p.rest = strings.TrimLeft(p.rest, " \t\r\n\f\v,") }
 
@@ -110,6 +116,9 @@ loop:
 	}
 	word := p.rest[:i]
 	p.rest = p.rest[i:]
+	if depth > 0 {
+		p.unclosed = word
+	}
 	return word
 }
 
