@@ -39,7 +39,7 @@ function try(f, ...)
 end
 `
 
-// interpret runs a script in a process of its own and returns what it printed.
+// interpretScript runs a script in a process of its own and returns what it printed.
 func interpretScript(t testing.TB, s Script) (string, error) {
 	t.Helper()
 	executable, err := os.Executable()
@@ -236,6 +236,7 @@ func TestFunctions(t *testing.T) {
 		{`try(rpm.spawn, {'true'}, {nonsense = 'x'})`, "error\n"},
 		// rpm crashes when it ends after this.
 		{`local f, p = posix.mkstemp('D/tmp-XXXXXX'); f:write('text'); f:close(); show(posix.stat(p, 'size'), posix.stat(p, 'mode')); os.remove(p)`, "number 4\nstring rw-------\n"},
+		{`local f, p = posix.mkstemp('D/tmp-XXXXXX'); print(setmetatable({}, {__tostring = function() return posix.stat(p, 'mode') end})); local pid = posix.fork(); if pid == 0 then posix.exec('/bin/sh', '-c', 'rm ' .. p) end; posix.wait(pid); show(posix.access(p) == nil)`, "rw-------\nboolean true\n"},
 		{`show(posix.mkstemp('D/tmp'))`, "nil nil\nstring D/tmp: Invalid argument\nnumber 22\n"},
 		{`print('a', 1, nil, true)`, "a\t1\tnil\ttrue\n"},
 		{`show(#arg, arg[1], arg[2], arg[3], RPM_INSTALL_PREFIX, rpm.next_file)`, "number 3\nstring <lua>\nnumber 1\nnumber 2\nnil nil\nnil nil\n"},

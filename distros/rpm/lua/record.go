@@ -42,6 +42,7 @@ type recorder struct {
 	log    []answer
 	next   int  // the answer to give next; past the last one while acting
 	forked bool // this is a child of posix.fork
+	inside bool // a recorded function is running: those it calls itself are part of its answer
 	files  map[*lua.LUserData]int
 	inert  map[int]*lua.LUserData // stand for files that the parent had opened
 }
@@ -92,7 +93,13 @@ func (r *recorder) wrap(name string, function lua.LValue) lua.LGFunction {
 		for n := 1; n <= args; n++ {
 			L.Push(L.Get(n))
 		}
+		if r.inside {
+			L.Call(args, lua.MultRet)
+			return L.GetTop() - args
+		}
+		r.inside = true
 		defer func() {
+			r.inside = false
 			if failure := recover(); failure != nil {
 				r.note(answer{Function: name, Raised: true, Error: raised(failure)})
 				panic(failure)
