@@ -161,6 +161,9 @@ func TestAptDebian(t *testing.T) {
 		}
 	}
 
+	if os.Getenv(asUser) != "" {
+		return
+	}
 	// Without a package that another needs.
 	list = slices.DeleteFunc(list, func(s Source) bool { return s.Name == "libtinfo6" })
 	_, _, err = stagetest.Run(t, f.cache, func(ctx context.Context, run *stages.Run) (rootfs.Root, error) {

@@ -149,6 +149,40 @@ func TestDNFResolves(t *testing.T) {
 	}
 }
 
+func TestDNFModules(t *testing.T) {
+	need(t, "dnf", "dnf")
+	f, tiny := newFixture(t), newTiny(t)
+	repos := []RPMRepository{readRepository(t, "tiny", tiny.dir)}
+	o := tinyOptions()
+	o.ModulePlatform = "platform:tiny"
+	for want, modules := range map[string][]string{"tiny-modular-1-1.noarch": nil, "tiny-modular-2-1.noarch": {"tiny-module:2"}} {
+		o.Modules = modules
+		chosen, err := f.resolve(repos, RPMRequest{Packages: []string{"tiny-modular"}}, o)
+		if got := names(chosen); err != nil || got != want {
+			t.Errorf("with %q: %s, %v; want %s", modules, got, err, want)
+			continue
+		}
+		root, err := f.install(sources(chosen, tiny.dir, "tiny"), map[string][]byte{"tiny": tiny.key}, o)
+		if err != nil {
+			t.Errorf("with %q: %v", modules, err)
+			continue
+		}
+		e, ok := root.Lookup("etc/dnf/modules.d/tiny-module.module")
+		if ok != (modules != nil) {
+			t.Errorf("with %q: the file of enabled modules is there: %t", modules, ok)
+		}
+		if ok {
+			if got, want := stagetest.Contents(t, f.cache.Store, e), "[tiny-module]\nname=tiny-module\nstream=2\nprofiles=\nstate=enabled\n"; got != want {
+				t.Errorf("%q, want %q", got, want)
+			}
+		}
+	}
+	o.Modules = []string{"tiny-module:3"}
+	if _, err := f.resolve(repos, RPMRequest{Packages: []string{"tiny-modular"}}, o); err == nil || !strings.Contains(err.Error(), "tiny-module:3") {
+		t.Errorf("a stream that there is not: %v", err)
+	}
+}
+
 func TestDNFInstalls(t *testing.T) {
 	need(t, "dnf", "dnf")
 	f, tiny := newFixture(t), newTiny(t)

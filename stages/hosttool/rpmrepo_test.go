@@ -148,6 +148,44 @@ ln $r/usr/bin/tool $r/usr/bin/tool-link
 for f in usr/share/doc/tool/README usr/share/locale/de/tool.mo usr/share/locale/fr/tool.mo etc/tool.conf etc/extra etc/member; do echo $f >$r/$f; done
 `
 
+// moduleSpecFile is a package of which each stream of a module has another version.
+const moduleSpecFile = `
+Name: tiny-modular
+Version: %{stream}
+Release: 1
+Summary: Part of a module
+License: none
+BuildArch: noarch
+ModularityLabel: tiny-module:%{stream}:1:0
+%description
+%{summary}.
+%install
+mkdir -p %{buildroot}/etc
+echo %{stream} >%{buildroot}/etc/stream
+%files
+/etc/stream
+`
+
+// modulesFile are the module's streams; the first is the default.
+const modulesFile = `---
+document: modulemd
+version: 2
+data: {name: tiny-module, stream: "1", version: 1, context: "00000000", arch: noarch, summary: s, description: d, license: {module: [MIT]},
+  dependencies: [{requires: {platform: [tiny]}}], artifacts: {rpms: ["tiny-modular-0:1-1.noarch"]}}
+...
+---
+document: modulemd
+version: 2
+data: {name: tiny-module, stream: "2", version: 1, context: "00000000", arch: noarch, summary: s, description: d, license: {module: [MIT]},
+  dependencies: [{requires: {platform: [tiny]}}], artifacts: {rpms: ["tiny-modular-0:2-1.noarch"]}}
+...
+---
+document: modulemd-defaults
+version: 1
+data: {module: tiny-module, stream: "1"}
+...
+`
+
 // groupsFile are its groups.
 const groupsFile = `<?xml version="1.0" encoding="UTF-8"?>
 <comps><group><id>members</id><name>Members</name><description/><default>false</default><uservisible>true</uservisible>
@@ -173,6 +211,7 @@ func newTiny(t testing.TB) tinyRepository {
 	need(t, "rpmbuild", "rpm")
 	need(t, "rpmsign", "rpm")
 	need(t, "createrepo_c", "createrepo-c")
+	need(t, "modifyrepo_c", "createrepo-c")
 	need(t, "gpg", "gnupg")
 	busybox := need(t, "busybox", "busybox-static")
 	tinyOnce.Do(func() {
@@ -180,7 +219,7 @@ func newTiny(t testing.TB) tinyRepository {
 		if tinyDir, err = os.MkdirTemp("", "tiny-"); err != nil {
 			t.Fatal(err)
 		}
-		for name, text := range map[string]string{"tiny.spec": specFile, "comps.xml": groupsFile} {
+		for name, text := range map[string]string{"tiny.spec": specFile, "modular.spec": moduleSpecFile, "comps.xml": groupsFile, "modules.yaml": modulesFile} {
 			if err := os.WriteFile(filepath.Join(tinyDir, name), []byte(text), 0o644); err != nil {
 				t.Fatal(err)
 			}
@@ -188,15 +227,22 @@ func newTiny(t testing.TB) tinyRepository {
 		shell(t, `
 			cd "$1"; export HOME=$1 GNUPGHOME=$1/gpg
 			mkdir -m 0700 gpg; mkdir signed
-			rpmbuild -bb --quiet --define "_topdir $1/build" --define "_rpmdir $1/unsigned" --define "_build_id_links none" --define "_binaries_in_noarch_packages_terminate_build 0" \
-				--define "__os_install_post %{nil}" --define "busybox $2" tiny.spec
+			build() {
+				rpmbuild -bb --quiet --define "_topdir $PWD/build" --define "_rpmdir $PWD/unsigned" --define "_build_id_links none" \
+					--define "_binaries_in_noarch_packages_terminate_build 0" --define "__os_install_post %{nil}" "$@"
+			}
+			build --define "busybox $2" tiny.spec
+			for stream in 1 2; do build --define "stream $stream" modular.spec; done
 			cp unsigned/noarch/*.rpm signed/
 			for who in signer stranger; do
 				gpg --batch --quiet --pinentry-mode loopback --passphrase '' --quick-generate-key $who@example.org rsa2048 sign never
 				gpg --batch --armor --export $who@example.org >$who.asc
 			done
 			rpmsign --define '_gpg_name signer@example.org' --define "__gpg $(command -v gpg)" --addsign signed/*.rpm
-			for dir in signed unsigned; do createrepo_c --quiet --groupfile "$1/comps.xml" $dir; done
+			for dir in signed unsigned; do
+				createrepo_c --quiet --groupfile "$1/comps.xml" $dir
+				modifyrepo_c --mdtype=modules modules.yaml $dir/repodata >/dev/null
+			done
 			gpgconf --kill all`, tinyDir, busybox)
 		tiny = tinyRepository{dir: filepath.Join(tinyDir, "signed"), unsigned: filepath.Join(tinyDir, "unsigned")}
 		for name, key := range map[string]*[]byte{"signer.asc": &tiny.key, "stranger.asc": &tiny.otherKey} {
@@ -231,7 +277,7 @@ func readRepository(t testing.TB, name, dir string) RPMRepository {
 		t.Fatal(err)
 	}
 	for _, d := range doc.Data {
-		if d.Type != "primary" && d.Type != "filelists" && d.Type != "group" {
+		if d.Type != "primary" && d.Type != "filelists" && d.Type != "group" && d.Type != "modules" {
 			continue
 		}
 		path := filepath.Join(dir, d.Location.Href)
