@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/agext/levenshtein"
 	"github.com/imagefactory/imagefactory/distros/sat"
+	"github.com/imagefactory/imagefactory/distros/wording"
 )
 
 // An UnsatisfiableError says why no set of packages is what was asked for.
@@ -62,48 +62,13 @@ func (s *search) unknown(item Item, name, arch string) string {
 	case len(providers) == 1:
 		return fmt.Sprintf("%s is a virtual package; ask for %s, which provides it", item, providers[0])
 	case len(providers) > 1:
-		return fmt.Sprintf("%s is a virtual package; ask for one of those which provide it: %s", item, list(providers, "or", maxProviders))
+		return fmt.Sprintf("%s is a virtual package; ask for one of those which provide it: %s", item, wording.List(providers, "or", maxProviders))
 	}
 	text := fmt.Sprintf("there is no package %s", item)
-	if nearest := s.nearest(name); len(nearest) > 0 {
-		text += "; did you mean " + list(nearest, "or", maxNearest) + "?"
+	if nearest := wording.Nearest(name, s.universe.names(), maxNearest); len(nearest) > 0 {
+		text += "; did you mean " + wording.List(nearest, "or", maxNearest) + "?"
 	}
 	return text
-}
-
-// nearest returns the names that are most like a name, or failing that the
-// shortest that begin with it.
-func (s *search) nearest(name string) []string {
-	type neighbour struct {
-		name     string
-		distance int
-	}
-	var similar, longer []neighbour
-	limit := 1 + len(name)/4
-	for i, p := range s.universe.packages {
-		if i > 0 && p.Name == s.universe.packages[i-1].Name {
-			continue
-		}
-		if difference := len(p.Name) - len(name); difference >= -limit && difference <= limit {
-			if d := levenshtein.Distance(name, p.Name, nil); d <= limit {
-				similar = append(similar, neighbour{p.Name, d})
-			}
-		}
-		if strings.HasPrefix(p.Name, name+"-") {
-			longer = append(longer, neighbour{p.Name, len(p.Name)})
-		}
-	}
-	if len(similar) == 0 {
-		similar = longer
-	}
-	slices.SortFunc(similar, func(a, b neighbour) int {
-		return cmp.Or(cmp.Compare(a.distance, b.distance), strings.Compare(a.name, b.name))
-	})
-	var names []string
-	for _, n := range similar[:min(maxNearest, len(similar))] {
-		names = append(names, n.name)
-	}
-	return names
 }
 
 func (s *search) unknownVersion(item Item, name, arch, version string) string {
@@ -116,20 +81,7 @@ func (s *search) unknownVersion(item Item, name, arch, version string) string {
 			versions = append(versions, fmt.Sprintf("%s (repository %s)", p.Version, p.Repository))
 		}
 	}
-	return fmt.Sprintf("%s: there is no such version, only %s", item, list(versions, "and", maxProviders))
-}
-
-// list writes "a, b and c", and no more than limit of them.
-func list(items []string, conjunction string, limit int) string {
-	if rest := len(items) - limit; rest > 0 {
-		items = append(items[:limit:limit], fmt.Sprintf("%d more", rest))
-		conjunction = "and"
-	}
-	last := len(items) - 1
-	if last == 0 {
-		return items[0]
-	}
-	return strings.Join(items[:last], ", ") + " " + conjunction + " " + items[last]
+	return fmt.Sprintf("%s: there is no such version, only %s", item, wording.List(versions, "and", maxProviders))
 }
 
 // explain turns facts that contradict each other into sentences: as few facts
@@ -238,7 +190,7 @@ func (e *explanation) predicate(f *fact) string {
 		if len(providers) == 1 {
 			provide = "provides"
 		}
-		return fmt.Sprintf("%s %s, which %s %s", verb, r, list(providers, "and", maxProviders), provide)
+		return fmt.Sprintf("%s %s, which %s %s", verb, r, wording.List(providers, "and", maxProviders), provide)
 	case r.Op != AnyVersion:
 		return fmt.Sprintf("%s %s, and %s is %s", verb, r, e.name(f.other), other.Version)
 	default:
@@ -273,7 +225,7 @@ func (e *explanation) providers(f *fact) string {
 	if len(names) == 0 {
 		return ""
 	}
-	return " (provided by " + list(names, "and", maxProviders) + ")"
+	return " (provided by " + wording.List(names, "and", maxProviders) + ")"
 }
 
 // missing says why nothing at all satisfies some alternatives of a dependency
@@ -288,7 +240,7 @@ func (s *search) missing(relation Alternatives, p *Package) string {
 	if len(reasons) == 0 {
 		return ""
 	}
-	return "; " + list(reasons, "and", maxProviders)
+	return "; " + wording.List(reasons, "and", maxProviders)
 }
 
 // whyNot says why nothing satisfies one alternative.
@@ -324,7 +276,7 @@ func (s *search) whyNot(r Relation, p *Package) string {
 		providers = append(providers, provided.pkg.Name+" "+version)
 	}
 	if len(providers) > 0 {
-		return fmt.Sprintf("%s is only provided, by %s", r.Name, list(providers, "and", maxProviders))
+		return fmt.Sprintf("%s is only provided, by %s", r.Name, wording.List(providers, "and", maxProviders))
 	}
 	return fmt.Sprintf("no repository has %s", r.Name)
 }

@@ -3,6 +3,7 @@ package deb
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 )
@@ -81,6 +82,17 @@ func (u *Universe) named(name string) []*Package {
 		last++
 	}
 	return u.packages[first:last]
+}
+
+// names returns the names of all packages, some of them more than once.
+func (u *Universe) names() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, p := range u.packages {
+			if !yield(p.Name) {
+				return
+			}
+		}
+	}
 }
 
 // newest returns the newest package of a name and architecture, or nil.
