@@ -68,7 +68,12 @@ func TestRPM(t *testing.T) {
 			g := bootMachine(t, m)
 			checkRunning(t, g)
 			checkFirmware(t, g, c.firmware)
-			checkRPMSystem(t, g, locked)
+			checkRPMInstalled(t, g, locked)
+			// An emulator takes minutes for what is the same under every firmware.
+			if full() || c.firmware == qemu.BIOS {
+				checkRPMSystem(t, g)
+			}
+			checkEnvironmentBlock(t, g)
 			if m.Disks[0].Size > 0 {
 				checkGrown(t, g, m.Disks[0].Size)
 			}
@@ -117,12 +122,17 @@ rpmtest-probe-b posttrans 1
 rpmtest-probe-a transfiletriggerin /usr/share/rpmtest/rpmtest-probe-a
 rpmtest-probe-a transfiletriggerin /usr/share/rpmtest/rpmtest-probe-b`
 
-// checkRPMSystem checks a booted system of the RPM test distribution with its own rpm.
-func checkRPMSystem(t *testing.T, g *guest, locked []string) {
+// checkRPMInstalled checks that rpm lists the packages of the lock.
+func checkRPMInstalled(t *testing.T, g *guest, locked []string) {
 	installed := strings.Split(g.must(`rpm -qa --qf '%{NAME} %{EVR} %{ARCH}\n' | LC_ALL=C sort`), "\n")
 	if !slices.Equal(installed, locked) {
 		t.Errorf("rpm -qa and the lock differ:\n%s", strings.Join(differences(installed, locked), "\n"))
 	}
+}
+
+// checkRPMSystem checks a booted system of the RPM test distribution with its own rpm,
+// and changes it.
+func checkRPMSystem(t *testing.T, g *guest) {
 	// Configuration the build or the packages changed, and what packages only own.
 	expected := regexp.MustCompile(`^(missing {4}|\S{9})  [cg] /`)
 	verified, _ := g.run("rpm -Va")
@@ -163,8 +173,6 @@ func checkRPMSystem(t *testing.T, g *guest, locked []string) {
 	}
 	g.must("rpmdb --verifydb")
 	g.empty("systemctl --failed --no-legend --plain")
-
-	checkEnvironmentBlock(t, g)
 }
 
 // checkEnvironmentBlock changes GRUB's environment as an administrator does.
