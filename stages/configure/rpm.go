@@ -31,6 +31,9 @@ type RPMOptions struct {
 // unpacking them: scriptlets, triggers, users, owners of files. A failing %pretrans or %pre
 // is an error, a *session.CommandError that names the script and its package; of
 // all others a Warning event tells.
+//
+// rpm would unpack a package after its %pre; here all are unpacked before the first
+// scriptlet runs, which only one that looks for its own package's files could tell.
 func RunRPM(ctx context.Context, run *stages.Run, pool *sandbox.Pool, root rootfs.Root, pkgs []packages.Package, o RPMOptions) (rootfs.Root, error) {
 	st := run.Cache.Store
 	t, err := root.Load(st)

@@ -14,7 +14,8 @@
 // meta, and those of %pretrans, %posttrans and %verify alone) are passed over. Which of
 // several packages satisfies a requirement, when they do, is decided as in rpm: by a file
 // before by a provided capability, a package of 64-bit code before others, then by the
-// order of names.
+// order of names. Weak dependencies count like requirements, as they did up to rpm 4.18;
+// later versions make less of them.
 //
 // # Order of scriptlets
 //
