@@ -62,7 +62,7 @@ func Armor(p []byte) (string, error) {
 
 // Merge returns the keys of all the keyrings.
 func Merge(keyrings ...Keyring) Keyring {
-	var all Keyring
+	all := Keyring{} // never nil, which could be taken for no verification
 	for _, k := range keyrings {
 		all = append(all, k...)
 	}

@@ -1,11 +1,6 @@
 package header
 
-import (
-	"strconv"
-	"strings"
-
-	"github.com/imagefactory/imagefactory/distros/rpm"
-)
+import "github.com/imagefactory/imagefactory/distros/rpm"
 
 // A Kind is a kind of dependency.
 type Kind uint8
@@ -95,17 +90,15 @@ func (h *Header) Dependencies(kind Kind) []Dep {
 	return deps
 }
 
-// parseEVR splits "[epoch:]version[-release]" as rpm does, which takes any text.
+// parseEVR parses the version of a dependency. rpm takes any text for one, so what
+// is no version to rpm.ParseEVR is a version that equals nothing but itself.
 func parseEVR(s string) rpm.EVR {
-	var e rpm.EVR
-	if epoch, rest, ok := strings.Cut(s, ":"); ok {
-		if n, err := strconv.ParseUint(epoch, 10, 32); err == nil {
-			e.Epoch, s = uint32(n), rest
-		}
+	if s == "" {
+		return rpm.EVR{}
 	}
-	e.Version = s
-	if i := strings.LastIndexByte(s, '-'); i >= 0 {
-		e.Version, e.Release = s[:i], s[i+1:]
+	e, err := rpm.ParseEVR(s)
+	if err != nil {
+		return rpm.EVR{Version: s}
 	}
 	return e
 }
