@@ -2,7 +2,6 @@ package repodata
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -242,7 +241,7 @@ func (c *moduleChoice) addDefaults() {
 // hundred.
 const maxModuleSteps = 100_000
 
-var errModuleSearch = errors.New("the dependencies between module streams are too entangled to be resolved")
+var errModuleSearch = &ModuleError{"the dependencies between module streams are too entangled to be resolved"}
 
 // satisfy makes further variants active until all needs are met. When that is not
 // possible nothing changes.
