@@ -10,7 +10,9 @@
 //	IMAGEFACTORY_TEST=full  also what takes many minutes: every output under
 //	                        every firmware, and all examples
 //	IMAGEFACTORY_E2E_CACHE  where downloads are kept between runs (default: a
-//	                        directory in the user's cache directory)
+//	                        directory in the user's cache directory); the RPM
+//	                        distribution of package rpmdistro is kept beside it,
+//	                        in a directory of that name with "-rpm" appended
 //
 // A failed test leaves the guest's console and the build's output in
 // the directory that its log names.
