@@ -1,6 +1,6 @@
 """Solves package sets with dnf. Reads one JSON object from standard input:
-{"root": DIR, "repositories": [{"name", "url", "priority"}], "architectures": [...], "sets":
-[{"install": [...], "exclude": [...], "weak": bool}]} and writes one JSON object per set:
+{"root": DIR, "repositories": [{"name", "url", "priority"}], "architectures": those whose packages are not
+excluded, "sets": [{"install": [...], "exclude": [...], "weak": bool}]} and writes one JSON object per set:
 {"packages": ["name-[epoch:]version-release.arch", ...]} or {"error": text}. The first line is
 {"load": seconds}, and each further one has "seconds"."""
 import json
