@@ -145,3 +145,17 @@ func TestStepsOfRealPackages(t *testing.T) {
 		t.Errorf("the packages have scriptlets and owners, the steps are %v", counts)
 	}
 }
+
+// BenchmarkRealPackages orders a real system's packages and finds their steps.
+func BenchmarkRealPackages(b *testing.B) {
+	members := marinerPackages(b)
+	for b.Loop() {
+		ordered, err := Order(members)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := Steps(ordered); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
