@@ -3,7 +3,7 @@ package openpgp
 import (
 	"bytes"
 	"crypto"
-	"crypto/dsa"
+	"crypto/dsa" //lint:ignore SA1019 the keys of old distributions are of this kind
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/binary"
@@ -159,7 +159,7 @@ func TestVerifyV3(t *testing.T) {
 		"version 1":            {oldPacket([]byte{1, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 8, 0, 0, 0}), Options{}, nil, Malformed},
 		"cut":                  {oldPacket([]byte{3, 5, 0, 0}), Options{}, nil, Malformed},
 		"no numbers":           {oldPacket(signV3(t, strong.PrivateKey, packet.SigTypeBinary, crypto.SHA256, testMessage)[3 : 3+19]), Options{}, nil, Unsupported},
-		"not a signature":      {append([]byte{0x80 | 13<<2 | 0, 1}, 'x'), Options{}, nil, Malformed},
+		"not a signature":      {append([]byte{0x80 | 13<<2, 1}, 'x'), Options{}, nil, Malformed},
 		"length of the suffix": {bytes.Replace(signV3(t, strong.PrivateKey, packet.SigTypeBinary, crypto.SHA256, testMessage), []byte{3, 5, 0}, []byte{3, 6, 0}, 1), Options{}, nil, Malformed},
 	} {
 		t.Run(name, func(t *testing.T) {

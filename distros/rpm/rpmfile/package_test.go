@@ -8,6 +8,8 @@ import (
 	"crypto/md5"
 	"crypto/sha1"
 	"crypto/sha256"
+	"crypto/sha3"
+	"crypto/sha512"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
@@ -93,6 +95,7 @@ type testPackage struct {
 	signed                       func([]byte) []byte // changes what is signed
 	sizeTag                      uint32              // instead of the right one
 	leaveOutDigests              bool                // of the signature header
+	six                          bool                // of rpm 6: other digests, no size
 }
 
 // cpio returns the archive of the package's files.
@@ -193,6 +196,11 @@ func (p *testPackage) headerEntries(payload, plain []byte) []header.Entry {
 		header.Uint32sEntry(header.TagPayloadDigestAlgo, uint32(algo)), header.StringsEntry(header.TagPayloadDigestAlt, sum(plain)),
 		header.Uint32sEntry(header.TagFileDigestAlgo, uint32(header.SHA256)),
 	}
+	if p.six {
+		sha512Sum, sha3Sum := sha512.Sum512(payload), sha3.Sum256(payload)
+		all = append(all, header.Uint32sEntry(header.TagRPMFormat, 6), header.StringEntry(header.TagPayloadSHA512, hex.EncodeToString(sha512Sum[:])),
+			header.StringEntry(header.TagPayloadSHA3_256, hex.EncodeToString(sha3Sum[:])))
+	}
 	if len(p.files) > 0 {
 		all = append(all, header.StringsEntry(header.TagBaseNames, bases...), header.StringsEntry(header.TagDirNames, dirs...),
 			header.Uint32sEntry(header.TagDirIndexes, dirIndexes...), header.StringsEntry(header.TagFileDigests, digests...),
@@ -259,7 +267,11 @@ func (p *testPackage) bytes(t testing.TB) []byte {
 	}
 	sha1Sum, sha256Sum, md5Sum := sha1.Sum(main), sha256.Sum256(main), md5.Sum(all)
 	entries := []header.Entry{header.Uint32sEntry(header.SigTagSize, size)}
-	if !p.leaveOutDigests {
+	if p.six {
+		sha3Sum := sha3.Sum256(main)
+		entries = []header.Entry{header.StringEntry(header.TagSHA256Header, hex.EncodeToString(sha256Sum[:])),
+			header.StringEntry(header.TagSHA3_256Header, hex.EncodeToString(sha3Sum[:])), header.BytesEntry(header.SigTagReserved, make([]byte, 100))}
+	} else if !p.leaveOutDigests {
 		entries = append(entries, header.StringEntry(header.TagSHA1Header, hex.EncodeToString(sha1Sum[:])),
 			header.StringEntry(header.TagSHA256Header, hex.EncodeToString(sha256Sum[:])), header.BytesEntry(header.SigTagMD5, md5Sum[:]))
 	}

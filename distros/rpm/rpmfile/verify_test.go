@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,7 +50,8 @@ func TestVerifyRealPackages(t *testing.T) {
 		{"rpm-tests/RPMS/hlinktest-1.0-1.noarch-v3sig.rpm", rpmTest, false, keyRPM, "", ""},
 		{"rpm-tests/RPMS/hello-2.0-1.x86_64-signed-with-subkey.rpm", "rpm-tests/keys/alice.asc", false, keyAlice, "", ""},
 		{"rpm-tests/RPMS/hello-2.0-1.x86_64-signed-with-new-subkey.rpm", "rpm-tests/keys/rpm.org-rsa-2048-add-subkey.asc", false, keyRPM, "", ""},
-		// Its second signature is of a kind that only its own key's owner needs.
+		// It has a signature by a second key, too.
+		{"rpm-tests/RPMS/hello-2.0-1.x86_64-signed-mldsa87.rpm", "rpm-tests/keys/unknown/rpm.org-v6-mldsa87-test.asc", false, "AED054589CBF858445CFEA63E827A16CC45EE27FF4B97D8EB8EC71D34684F4E6", "", ""},
 		{"rpm-tests/RPMS/hello-2.0-1.x86_64-signed-mldsa87.rpm", rpmTest, false, keyRPM, "", ""},
 
 		{"cavaliergopher-rpm/centos-release-5-0.0.el5.centos.2.x86_64.rpm", centos, false, "", WeakSignature, "A8A447DCE8562897 uses the digest SHA-1, which no longer protects"},
@@ -185,6 +187,9 @@ func TestVerifyPolicy(t *testing.T) {
 		"plain payload digest alone": {p: testPackage{signHeader: key, without: payloadDigests[:1]}},
 		"second key unknown":         {p: testPackage{signHeader: key, signNew: other}},
 		"unknown and all":            {p: testPackage{signHeader: other, signAll: key}},
+		"rpm 6":                      {p: testPackage{signNew: key, six: true}},
+		"rpm 6, damaged": {p: testPackage{signNew: key, six: true, entries: []header.Entry{header.StringEntry(header.TagPayloadSHA3_256, strings.Repeat("0", 64))}},
+			reason: DigestMismatch, text: "the digest of its payload is"},
 		"key expired since":          {p: testPackage{signHeader: aged, config: at(-1, -1)}},
 		"no digests but of payload":  {p: testPackage{signHeader: key, leaveOutDigests: true}, reason: DigestMismatch, text: "it has no digest that covers all of it"},
 		"header, no payload digest":  {p: testPackage{signHeader: key, without: payloadDigests}, reason: Unsigned, text: "only its header is signed, and the header has no digest of the payload that cannot be forged"},
