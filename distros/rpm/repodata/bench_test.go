@@ -4,10 +4,13 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Reading CentOS Stream 9's AppStream, 17,649 packages, out of the cache, and the same
-// by libsolv, which dnf uses. Neither has a cache of its own form to use.
+// by libsolv, which dnf uses. Neither has a cache of its own form to use. What counts is
+// processor time, so that it does not matter what else the machine does.
 func BenchmarkLoad(b *testing.B) {
 	url := realURL(b, "osbuild-cs9/appstream")
 	client := newClient(b)
@@ -26,13 +29,22 @@ func BenchmarkLoad(b *testing.B) {
 	b.ReportAllocs()
 	var best time.Duration
 	for b.Loop() {
-		start := time.Now()
+		start := processorTime(b)
 		load(b, client, unverified(url))
-		if d := time.Since(start); best == 0 || d < best {
+		if d := processorTime(b) - start; best == 0 || d < best {
 			best = d
 		}
 	}
-	b.ReportMetric(best.Seconds(), "best-s")
-	b.ReportMetric(fromDNF, "dnf-best-s")
+	b.ReportMetric(best.Seconds(), "cpu-s")
+	b.ReportMetric(fromDNF, "dnf-cpu-s")
 	b.ReportMetric(fromDNF/best.Seconds(), "times-dnf")
+}
+
+// processorTime returns what this process has used so far.
+func processorTime(b *testing.B) time.Duration {
+	var used unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }

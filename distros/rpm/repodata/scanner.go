@@ -283,7 +283,7 @@ func (s *scanner) scanDeclaration() (tokenKind, error) {
 		}
 		return 0, err
 	}
-	return 0, s.fail(errors.New("malformed markup after <!"))
+	return 0, s.fail(errors.New("what begins with <! here is malformed"))
 }
 
 // scanStart reads a start tag.

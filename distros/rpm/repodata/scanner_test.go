@@ -78,7 +78,7 @@ func TestScannerErrors(t *testing.T) {
 		"<a / >":                             "line 1: tag <a>: there is a / within it",
 		"< a/>":                              `line 1: "< a/>" is no tag; a < in text is written &lt;`,
 		"<!DOCTYPE a [<!ENTITY b 'c'>]><a/>": "line 1: it declares entities or elements of its own, which metadata has no use for",
-		"<a><!ELEMENT></a>":                  "line 1: malformed markup after <!",
+		"<a><!ELEMENT></a>":                  "line 1: what begins with <! here is malformed",
 		"<?xml version='1.0' encoding='latin1'?><a/>": `line 1: the encoding "latin1" is not supported: metadata is UTF-8`,
 		strings.Repeat("<a>", 100):                    "line 1: elements are nested deeper than 64",
 	} {

@@ -8,7 +8,7 @@
 #   oracle.py groups DIR URL...
 #       what installing each group and environment would install
 #   oracle.py time DIR URL...
-#       seconds of reading the packages of repositories that are already in the cache
+#       seconds of processor time of reading the packages of repositories that are already in the cache
 #
 # DIR is an empty directory for whatever dnf writes.
 import sys
@@ -88,9 +88,9 @@ def seconds(directory, *urls):
     make(directory, urls)
     for f in __import__("glob").glob(directory + "/cache/*.solv*"):
         __import__("os").remove(f)
-    start = time.time()
+    start = time.process_time()
     make(directory, urls)
-    print(time.time() - start)
+    print(time.process_time() - start)
 
 
 {"packages": packages, "modules": modules, "groups": groups, "time": seconds}[sys.argv[1]](*sys.argv[2:])
