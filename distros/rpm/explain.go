@@ -73,14 +73,20 @@ func (s *search) unknown(item Item) string {
 
 // inRepositories lists packages, the newest first, with the repositories that have them.
 func (s *search) inRepositories(packages []int32) string {
+	var names []string
+	for _, i := range s.newestFirst(packages) {
+		p := s.universe.packages[i]
+		names = append(names, fmt.Sprintf("%s (repository %s)", p, p.Repository))
+	}
+	return wording.List(names, "and", maxVersions)
+}
+
+// newestFirst sorts packages by version.
+func (s *search) newestFirst(packages []int32) []int32 {
 	u := s.universe
 	packages = slices.Clone(packages)
 	slices.SortStableFunc(packages, func(i, j int32) int { return CompareEVR(u.packages[j].EVR, u.packages[i].EVR) })
-	var names []string
-	for _, i := range packages {
-		names = append(names, fmt.Sprintf("%s (repository %s)", u.packages[i], u.packages[i].Repository))
-	}
-	return wording.List(names, "and", maxVersions)
+	return packages
 }
 
 // whyExcluded says by which items packages are excluded.
@@ -112,8 +118,17 @@ func (s *search) explain(facts []*fact) []string {
 		slices.SortStableFunc(about, func(f, g *fact) int { return cmp.Compare(f.kind, g.kind) })
 	}
 	slices.SortStableFunc(asked, func(f, g *fact) int { return cmp.Compare(f.subject, g.subject) })
+	var others []*fact // the other sides of what leads from those before
 	for _, f := range asked {
-		e.tellAsked(f)
+		if targets := e.untold(f); len(targets) > 0 {
+			e.tell(targets, s.items[f.subject].String())
+		} else {
+			others = append(others, f)
+		}
+	}
+	for _, f := range others {
+		packages := s.newestFirst(f.targets())
+		e.sentences = append(e.sentences, e.subject(packages, s.items[f.subject].String())+" "+inNumber("is asked for", len(packages)))
 	}
 	if !e.shortened {
 		for _, i := range slices.Sorted(maps.Keys(e.about)) { // nothing that was told leads to these
@@ -132,22 +147,11 @@ type explanation struct {
 	sentences []string
 }
 
-// tellAsked writes the sentences about what an item asks for.
-func (e *explanation) tellAsked(f *fact) {
-	item := e.search.items[f.subject]
-	targets := e.untold(f)
-	if len(targets) == 0 { // the other side of what was told
-		e.sentences = append(e.sentences, fmt.Sprintf("%s is asked for", item))
-		return
-	}
-	e.tell(targets, item.String())
-}
-
 // untold returns the packages that a fact leads to and that something is to be said about.
 func (e *explanation) untold(f *fact) []int32 {
 	var packages []int32
-	for _, l := range f.literals {
-		if i := int32(l.Variable()); l.Positive() && len(e.about[i]) > 0 && !e.told[i] {
+	for _, i := range f.targets() {
+		if len(e.about[i]) > 0 && !e.told[i] {
 			packages = append(packages, i)
 		}
 	}
@@ -276,12 +280,7 @@ func (e *explanation) predicate(f *fact) string {
 // providers names the packages that satisfy a requirement where it does not name them
 // itself, or says why there are none.
 func (s *search) providers(f *fact) string {
-	var packages []int32
-	for _, l := range f.literals {
-		if l.Positive() {
-			packages = append(packages, int32(l.Variable()))
-		}
-	}
+	packages := f.targets()
 	d := *f.relation
 	if len(packages) == 0 {
 		return s.missing(d)

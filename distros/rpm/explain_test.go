@@ -40,11 +40,11 @@ func TestExplain(t *testing.T) {
 			`the request cannot be satisfied:
   a (recipe.hcl:1): a-1-1.x86_64 requires c
   c-1-1.x86_64 conflicts with b < 2, which b-1-1.x86_64 is
-  b (recipe.hcl:1) is asked for`},
+  b (recipe.hcl:1): b-1-1.x86_64 is asked for`},
 		{"conflict with what is provided", "a 1-1 conflicts: x\nb 1-1 provides: x", []string{"a", "b"},
 			`the request cannot be satisfied:
   a (recipe.hcl:1): a-1-1.x86_64 conflicts with x, which b-1-1.x86_64 provides
-  b (recipe.hcl:1) is asked for`},
+  b (recipe.hcl:1): b-1-1.x86_64 is asked for`},
 		{"obsoleted dependency", "a 1-1 requires: b\nb 1-1\nc 1-1 obsoletes: b < 2", []string{"a", "c"},
 			`the request cannot be satisfied:
   a (recipe.hcl:1): a-1-1.x86_64 requires b
@@ -54,6 +54,10 @@ func TestExplain(t *testing.T) {
   a (recipe.hcl:1): a-1-1.x86_64 requires c = 1
   c-1-1.x86_64 cannot be installed together with c-2-1.x86_64 of the same name
   b (recipe.hcl:1): b-1-1.x86_64 requires c = 2`},
+		{"wildcard", "ab 1-1 conflicts: ac\nac 1-1", []string{"a*"},
+			`the request cannot be satisfied:
+  a* (recipe.hcl:1): ab-1-1.x86_64 conflicts with ac, which ac-1-1.x86_64 is
+  a* (recipe.hcl:1): ac-1-1.x86_64 is asked for`},
 		{"rich", "a 1-1 requires: (gone with other)", []string{"a"},
 			"a (recipe.hcl:1): a-1-1.x86_64 requires (gone with other), which no packages of the repositories can satisfy"},
 		{"malformed rich", "a 1-1 requires: (b and)\nb 1-1", []string{"a"},

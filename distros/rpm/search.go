@@ -75,6 +75,17 @@ func (f *fact) clause() *sat.Clause[*fact] {
 	return &sat.Clause[*fact]{Literals: slices.Clone(f.literals), Fact: f}
 }
 
+// targets returns the packages of which the fact wants one.
+func (f *fact) targets() []int32 {
+	var packages []int32
+	for _, l := range f.literals {
+		if l.Positive() {
+			packages = append(packages, int32(l.Variable()))
+		}
+	}
+	return packages
+}
+
 func newSearch(u *Universe, weakDeps bool) *search {
 	s := &search{
 		universe: u,
@@ -139,10 +150,8 @@ func (s *search) run() *sat.Clause[*fact] {
 // prepare adds the clauses of all packages that can become part of the set.
 func (s *search) prepare() {
 	for _, c := range s.jobs {
-		for _, l := range c.Fact.literals {
-			if l.Positive() {
-				s.addDependencies(int32(l.Variable()))
-			}
+		for _, i := range c.Fact.targets() {
+			s.addDependencies(i)
 		}
 	}
 	if s.weakDeps {
