@@ -64,7 +64,11 @@ func debOptions() DebOptions {
 		Session: session.Options{
 			Epoch: stagetest.Epoch,
 			Env:   map[string]string{"DEBIAN_FRONTEND": "noninteractive", "DEBCONF_NONINTERACTIVE_SEEN": "true"},
-			Files: []session.File{{Path: "/usr/sbin/policy-rc.d", Content: "#!/bin/sh\nexit 101\n", Mode: 0o755}},
+			Files: []session.File{
+				{Path: "/usr/sbin/policy-rc.d", Content: "#!/bin/sh\nexit 101\n", Mode: 0o755},
+				{Path: "/usr/bin/less", Content: "#!/bin/sh\n", Mode: 0o755},          // of a package that apt installs
+				{Path: "/usr/bin/lsblk", Content: "#!/bin/sh\necho x\n", Mode: 0o700}, // of an essential one
+			},
 		},
 	}
 }
@@ -140,6 +144,17 @@ func TestAptDebian(t *testing.T) {
 		for _, e := range result.Children(dir) {
 			t.Errorf("/%s is left", e.Path)
 		}
+	}
+	for _, path := range []string{"usr/bin/less", "usr/bin/lsblk"} {
+		if e, _ := result.Lookup(path); e.Size < 1000 || e.Mode != 0o755 {
+			t.Errorf("/%s is not its package's file", path)
+		}
+		if _, ok := result.Lookup(path + diverted); ok {
+			t.Errorf("/%s%s is left", path, diverted)
+		}
+	}
+	if e, ok := result.Lookup("var/lib/dpkg/diversions"); ok && e.Size > 0 {
+		t.Errorf("diversions are left: %s", stagetest.Contents(t, f.cache.Store, e))
 	}
 	for _, path := range []string{"imagefactory-packages", "usr/sbin/policy-rc.d"} {
 		if _, ok := result.Lookup(path); ok {

@@ -22,7 +22,7 @@ import (
 var debLeavings = []string{
 	"/run/**", "/tmp/**", "/var/tmp/**",
 	"/var/cache/apt/*.bin", "/var/cache/apt/archives/lock", "/var/lib/apt/lists/lock",
-	"/var/lib/dpkg/available-old", "/var/lib/dpkg/status-old", "/var/lib/dpkg/lock*", "/var/lib/dpkg/triggers/Lock",
+	"/var/lib/dpkg/available-old", "/var/lib/dpkg/diversions-old", "/var/lib/dpkg/status-old", "/var/lib/dpkg/lock*", "/var/lib/dpkg/triggers/Lock",
 	"/var/log/apt/*", "/var/log/alternatives.log", "/var/log/dpkg.log",
 }
 
@@ -60,6 +60,9 @@ func RunDeb(ctx context.Context, run *stages.Run, pool *sandbox.Pool, client *fe
 	if err != nil {
 		return rootfs.Root{}, err
 	}
+	if target, err = divert(st, target, o.Session); err != nil {
+		return rootfs.Root{}, err
+	}
 	dir, err := stage(run, files)
 	if err != nil {
 		return rootfs.Root{}, err
@@ -68,6 +71,7 @@ func RunDeb(ctx context.Context, run *stages.Run, pool *sandbox.Pool, client *fe
 	h := &host{run: run, pool: pool, tool: Apt, dirs: aptDirs, files: o.config("/"+targetDir, false)}
 	h.binds = []sandbox.Bind{{Source: dir, Target: path.Join("/", targetDir, packagesInTarget)}}
 	inside := o.Session
+	inside.Files = nil // they are diversions
 	inside.Clean.Remove = slices.Concat(inside.Clean.Remove, debLeavings)
 	after, err := h.do(ctx, target, inside, func(ctx context.Context, t *tools) error {
 		chroot, err := lookPath("chroot")
@@ -91,6 +95,11 @@ func RunDeb(ctx context.Context, run *stages.Run, pool *sandbox.Pool, client *fe
 		if len(first) < len(pkgs) {
 			if err := t.run(ctx, session.Command{Name: "apt-get", Args: args}); err != nil {
 				return err
+			}
+		}
+		for _, f := range o.Session.Files {
+			if err := undivert(ctx, t, chroot, f.Path); err != nil {
+				return fmt.Errorf("put the packages' %s back: %w", f.Path, err)
 			}
 		}
 		if err := markAutoDebs(ctx, t, sources); err != nil {
@@ -223,6 +232,56 @@ func extract(st *store.Store, pkgs []*bootstrapPackage, o DebOptions) (*tree.Tre
 		edit.Put(tree.Entry{Path: tree.Join("var/lib/dpkg", name), Type: tree.Regular, Mode: 0o644, MTime: now, Digest: none})
 	}
 	return edit.Tree()
+}
+
+// diverted is what dpkg adds to the names of packages' files in whose place the
+// session's are.
+const diverted = ".imagefactory"
+
+// divert puts the session's files in place and tells dpkg, as dpkg-divert does, to put
+// the packages' elsewhere until the end (dpkg-divert(1); in the file "diversions" of its
+// database each has three lines: the path, the other path, and the package it is for,
+// which is ":" when there is none).
+func divert(st *store.Store, t *tree.Tree, o session.Options) (*tree.Tree, error) {
+	edit := t.Edit()
+	now := tree.Time{Sec: o.Epoch}
+	var diversions strings.Builder
+	for _, f := range o.Files {
+		dir := tree.Parent(strings.TrimPrefix(f.Path, "/"))
+		if err := edit.MkdirAll(dir, tree.Entry{Mode: 0o755, MTime: now}); err != nil {
+			return nil, fmt.Errorf("the directory of %s: %w", f.Path, err)
+		}
+		at := tree.Join(dir, path.Base(f.Path))
+		if e, ok := edit.Get(at); ok {
+			e.Path += diverted
+			edit.Put(e)
+		}
+		digest, err := st.Put([]byte(f.Content))
+		if err != nil {
+			return nil, err
+		}
+		edit.Put(tree.Entry{Path: at, Type: tree.Regular, Mode: f.Mode, MTime: now, Digest: digest, Size: int64(len(f.Content))})
+		fmt.Fprintf(&diversions, "%[1]s\n%[1]s%[2]s\n:\n", f.Path, diverted)
+	}
+	if diversions.Len() == 0 {
+		return t, nil
+	}
+	digest, err := st.Put([]byte(diversions.String()))
+	if err != nil {
+		return nil, err
+	}
+	edit.Put(tree.Entry{Path: "var/lib/dpkg/diversions", Type: tree.Regular, Mode: 0o644, MTime: now, Digest: digest, Size: int64(diversions.Len())})
+	return edit.Tree()
+}
+
+// undivert puts the file of a package, if there is one, in the place of the session's.
+func undivert(ctx context.Context, t *tools, chroot, file string) error {
+	for _, args := range [][]string{{"rm", "-f", file}, {"dpkg-divert", "--quiet", "--local", "--rename", "--remove", file}} {
+		if err := t.run(ctx, session.Command{Name: args[0], Args: append([]string{chroot, "/" + targetDir}, args...)}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // markAutoDebs tells apt which packages nobody asked for: it was given all of them.

@@ -76,6 +76,10 @@ func (e *RequestError) Error() string {
 	return fmt.Sprintf("%s finds no way to install these packages:\n%s", e.Tool, e.Output)
 }
 
+// outside is the tool's own /tmp, whose files are gone when the tool has ended, as dnf
+// needs it: dnf puts the target's directory before the path.
+const outside = "/../tmp"
+
 // Paths in the tool's root.
 const (
 	dnfConfig     = "etc/imagefactory/dnf.conf"
@@ -170,9 +174,10 @@ func (o *RPMOptions) args(dnf string) []string {
 // config returns the configuration of dnf and rpm. checked says whether packages are
 // verified: resolving looks at none.
 func (o *RPMOptions) config(checked bool) []file {
+	kept := append([]string{"/dev", "/proc", "/sys"}, o.replaced()...)
 	conf := []string{
 		"[main]", "reposdir=/" + reposDir, "varsdir=/" + noDir, "pluginconfpath=/" + noDir, "plugins=0",
-		"cachedir=/var/cache/imagefactory", "persistdir=/var/lib/dnf", "logdir=/var/log", "keepcache=0",
+		"cachedir=" + outside + "/dnf", "logdir=" + outside, "persistdir=/var/lib/dnf", "keepcache=0",
 		"best=1", "strict=1", "obsoletes=1", "skip_if_unavailable=0", "zchunk=0", "deltarpm=0", "install_weak_deps=0",
 		"installonly_limit=0", "protected_packages=", "countme=0", "diskspacecheck=0",
 		fmt.Sprintf("gpgcheck=%t", checked), fmt.Sprintf("localpkg_gpgcheck=%t", checked),
@@ -185,7 +190,7 @@ func (o *RPMOptions) config(checked bool) []file {
 	}
 	macros := []string{
 		"%_dbpath " + o.Database, "%_db_backend " + rpmSQLite, "%__plugindir /" + noDir,
-		"%_netsharedpath /dev:/proc:/sys", "%_pkgverify_flags 0x0", "%_tmppath /var/tmp",
+		"%_netsharedpath " + strings.Join(kept, ":"), "%_pkgverify_flags 0x0", "%_tmppath /var/tmp",
 	}
 	if o.Languages != nil {
 		macros = append(macros, "%_install_langs "+strings.Join(append([]string{"C"}, o.Languages...), ":"))

@@ -188,6 +188,10 @@ func TestDNFInstalls(t *testing.T) {
 	f, tiny := newFixture(t), newTiny(t)
 	repo := readRepository(t, "tiny", tiny.dir)
 	o := tinyOptions()
+	o.Session.Files = []session.File{
+		{Path: "/usr/bin/generate", Content: "#!/bin/sh\necho kept from it\n", Mode: 0o755},
+		{Path: "/usr/sbin/nobodys", Content: "#!/bin/sh\n", Mode: 0o755},
+	}
 	chosen, err := f.resolve([]RPMRepository{repo}, RPMRequest{Packages: []string{"tiny-tool", "@members"}}, o)
 	if err != nil {
 		t.Fatal(err)
@@ -219,10 +223,19 @@ func TestDNFInstalls(t *testing.T) {
 		t.Errorf("capability: %v", tool.Xattrs)
 	}
 	scripts, _ := root.Lookup("etc/scripts")
-	if got, want := stagetest.Contents(t, f.cache.Store, scripts), "lib $1=1 dir=/\ntool after lib: conf\n"; got != want {
+	if got, want := stagetest.Contents(t, f.cache.Store, scripts), "lib $1=1 dir=/\ntool after lib: conf\nkept from it\n"; got != want {
 		t.Errorf("scripts wrote %q, want %q", got, want)
 	}
-	for _, dir := range []string{"dev", "proc", "sys", "run", "tmp", "var/log", "var/cache"} {
+	generate, _ := root.Lookup("usr/bin/generate")
+	if got, want := stagetest.Contents(t, f.cache.Store, generate), "#!/bin/sh\necho generated\n"; got != want || generate.Mode != 0o755 {
+		t.Errorf("the package's file is %q, want %q", got, want)
+	}
+	for _, path := range []string{"usr/sbin", "var/cache", "var/log"} {
+		if _, ok := root.Lookup(path); ok {
+			t.Errorf("/%s is there, which no package has", path)
+		}
+	}
+	for _, dir := range []string{"dev", "proc", "sys", "run", "tmp"} {
 		for _, e := range root.Children(dir) {
 			t.Errorf("/%s is left", e.Path)
 		}

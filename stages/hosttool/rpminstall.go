@@ -46,9 +46,7 @@ func (s *Source) String() string { return s.Name + "-" + s.Version + "." + s.Arc
 // rpmLeavings are what dnf and rpm leave in a root that belongs to the build.
 var rpmLeavings = []string{
 	"/run/**", "/tmp/**", "/var/tmp/**",
-	"/var/cache/dnf", "/var/cache/imagefactory", "/var/cache/yum",
-	"/var/log/dnf*.log*", "/var/log/hawkey.log*", "/var/log/yum.log*",
-	"/var/lib/dnf/*.pid", "/var/lib/dnf/rpmdb_lock.pid",
+	"/var/log/dnf*.log*", "/var/log/hawkey.log*", "/var/lib/dnf/*.pid",
 }
 
 // RunRPM has the host's dnf install exactly sources into an empty root. keys are the
@@ -101,6 +99,13 @@ func RunRPM(ctx context.Context, run *stages.Run, pool *sandbox.Pool, client *fe
 	if err != nil {
 		return rootfs.Root{}, err
 	}
+	replaced, err := findReplaced(&o, sources, paths)
+	if err != nil {
+		return rootfs.Root{}, err
+	}
+	if target, err = replaced.prepare(target, o.Session.Epoch); err != nil {
+		return rootfs.Root{}, err
+	}
 	inside := o.Session
 	inside.Clean.Remove = slices.Concat(inside.Clean.Remove, rpmLeavings)
 	after, err := h.do(ctx, target, inside, func(ctx context.Context, t *tools) error {
@@ -111,9 +116,10 @@ func RunRPM(ctx context.Context, run *stages.Run, pool *sandbox.Pool, client *fe
 			}
 		}
 		if len(signed) > 0 {
+			var verdicts limited
 			args := append([]string{rpmkeys, "--root=/" + targetDir, "--define=_pkgverify_level all", "--checksig"}, signed...)
-			if err := t.run(ctx, session.Command{Name: "rpmkeys", Args: args, Stdout: &limited{}}); err != nil {
-				return fmt.Errorf("rpm refuses a package: %w", err)
+			if err := t.run(ctx, session.Command{Name: "rpmkeys", Args: args, Stdout: &verdicts}); err != nil {
+				return fmt.Errorf("rpm refuses packages: %w\n%s", err, strings.Join(bad(verdicts.String()), "\n"))
 			}
 		}
 		args := append(o.args(programs[0]), "--assumeyes", "install")
@@ -128,10 +134,24 @@ func RunRPM(ctx context.Context, run *stages.Run, pool *sandbox.Pool, client *fe
 	if err != nil {
 		return rootfs.Root{}, err
 	}
+	if after, err = replaced.restore(ctx, run.Cache.Store, after); err != nil {
+		return rootfs.Root{}, err
+	}
 	if after, err = enableModules(run.Cache.Store, after, o); err != nil {
 		return rootfs.Root{}, err
 	}
 	return rootfs.Save(run.Cache.Store, after)
+}
+
+// bad returns the lines of rpmkeys about packages that it refuses.
+func bad(verdicts string) []string {
+	var lines []string
+	for line := range strings.Lines(verdicts) {
+		if line = strings.TrimSpace(line); strings.Contains(line, "NOT OK") {
+			lines = append(lines, strings.TrimPrefix(line, packagesDir+"/"))
+		}
+	}
+	return lines
 }
 
 // fetchAll returns the paths of the verified files of sources.

@@ -93,6 +93,7 @@ test -e /proc/self/status || exit 1
 echo "lib \$1=$1 dir=$PWD" >>/etc/scripts
 %files -n tiny-lib
 %attr(0644,svc,svc) /etc/lib.conf
+%attr(0755,root,root) /usr/bin/generate
 
 %package -n tiny-tool
 Summary: A tool
@@ -104,6 +105,7 @@ Recommends: tiny-extra
 %post -n tiny-tool -p /bin/sh
 echo "tool after lib: $(busybox cat /etc/lib.conf)" >>/etc/scripts
 echo x >/dev/full || true
+generate >>/etc/scripts
 %files -n tiny-tool
 %attr(4755,root,root) %caps(cap_net_raw=ep) /usr/bin/tool
 %attr(4755,root,root) %caps(cap_net_raw=ep) /usr/bin/tool-link
@@ -143,6 +145,7 @@ printf 'root:x:0:\nsvc:x:966:\n' >$r/etc/group
 cp %{busybox} $r/usr/bin/busybox
 ln -s busybox $r/usr/bin/sh
 echo conf >$r/etc/lib.conf
+printf '#!/bin/sh\necho generated\n' >$r/usr/bin/generate; chmod 755 $r/usr/bin/generate
 echo tool >$r/usr/bin/tool; chmod 755 $r/usr/bin/tool
 ln $r/usr/bin/tool $r/usr/bin/tool-link
 for f in usr/share/doc/tool/README usr/share/locale/de/tool.mo usr/share/locale/fr/tool.mo etc/tool.conf etc/extra etc/member; do echo $f >$r/$f; done
