@@ -139,11 +139,16 @@ func (f *finder) tryList(ctx context.Context, url, kind string, parse func(p []b
 	if err != nil {
 		return f.passOver(err)
 	}
-	return f.try(ctx, bases, link)
+	return f.try(ctx, bases[:min(len(bases), maxTried)], link)
 }
 
-// maxMirrors is how many further mirrors a file is looked for on.
-const maxMirrors = 5
+const (
+	// maxTried is how many mirrors of a list are tried. Lists name a hundred; when the
+	// best eight fail, the reason is nearer.
+	maxTried = 8
+	// maxMirrors is how many further mirrors a file is looked for on.
+	maxMirrors = 5
+)
 
 // try looks at mirrors of one repository until one has what is wanted.
 func (f *finder) try(ctx context.Context, bases []string, link *metalink) error {
@@ -175,10 +180,17 @@ func (f *finder) try(ctx context.Context, bases []string, link *metalink) error 
 // look reads what identifies the repository at r.URL. version is that of the metalink,
 // 0 when there is none.
 func (f *finder) look(ctx context.Context, r *Repository, link *metalink) (version int, err error) {
-	version, err = r.fetchRepomd(ctx, f.client, link)
-	if errors.Is(err, fetch.ErrNotFound) && fetch.IsLocal(r.URL) {
-		return 0, r.scan(ctx, f.client)
+	if fetch.IsLocal(r.URL) {
+		file, err := f.client.Open(ctx, r.URL+repomdPath)
+		if errors.Is(err, fetch.ErrNotFound) {
+			return 0, r.scan(ctx, f.client)
+		}
+		if err != nil {
+			return 0, err
+		}
+		file.Close()
 	}
+	version, err = r.fetchRepomd(ctx, f.client, link)
 	if err != nil {
 		return 0, err
 	}

@@ -309,6 +309,16 @@ func TestFindSigned(t *testing.T) {
 	if _, err := Find(t.Context(), client, config); err == nil || err.Error() != "repository test has no key to verify its packages with: name one with gpg_key, or turn verification off with gpg_check = false" {
 		t.Errorf("error %v", err)
 	}
+	os.Remove(m.dir + "/repodata/repomd.xml.asc")
+	for _, dir := range []struct{ name, want string }{
+		{"", "/repodata/repomd.xml is not signed, and this repository must be: not found"},
+		{"/Packages", "/Packages has no repodata/repomd.xml that could be signed, and this repository must be"},
+	} {
+		_, err := Find(t.Context(), client, signedConfig(t, key, "file://"+m.dir+dir.name))
+		if want := "repository test: file://" + m.dir + dir.want; err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("error %v, want %s", err, want)
+		}
+	}
 	if _, err := Find(t.Context(), client, signedConfig(t, key)); err == nil || err.Error() != "repository test has no URL" {
 		t.Errorf("error %v", err)
 	}
@@ -418,6 +428,14 @@ func TestMirrorList(t *testing.T) {
 		if want := "repository test: " + lists.URL + "/list is no list of mirrors that can be used: " + want; err == nil || !strings.HasPrefix(err.Error(), want[:len(want)-14]) {
 			t.Errorf("%q: error %v, want %s", text, err, want)
 		}
+	}
+	// A network that is down is noticed before a hundred mirrors were asked.
+	list, config.MirrorList = "", lists.URL+"/list"
+	for i := range 100 {
+		list += fmt.Sprintf("http://127.0.0.1:1/%d\n", i)
+	}
+	if _, err := Find(t.Context(), newClient(t), config); err == nil || strings.Count(err.Error(), "connection refused") != maxTried {
+		t.Errorf("error %v", err)
 	}
 	// A list on this machine may name directories of it.
 	path := filepath.Join(t.TempDir(), "list")
