@@ -88,7 +88,8 @@ type unpacker struct {
 	header *header.Header
 	batch  *store.Batch
 	files  []header.File
-	paths  map[string]int // index of files by absolute path
+	paths  map[string]int   // index of files by absolute path
+	twins  map[string][]int // further indexes of directories that are listed again
 	seen   []bool
 	inodes []int // for each regular file the number of its inode
 	inode  []inode
@@ -106,7 +107,8 @@ type inode struct {
 
 func newUnpacker(h *header.Header, batch *store.Batch) (*unpacker, error) {
 	files := h.Files()
-	u := &unpacker{header: h, batch: batch, files: files, paths: make(map[string]int, len(files)), seen: make([]bool, len(files)), inodes: make([]int, len(files)), limit: perFile}
+	u := &unpacker{header: h, batch: batch, files: files, paths: make(map[string]int, len(files)), twins: map[string][]int{},
+		seen: make([]bool, len(files)), inodes: make([]int, len(files)), limit: perFile}
 	type identity struct{ dev, ino uint32 }
 	numbers := map[identity]int{}
 	for i := range files {
@@ -117,10 +119,14 @@ func newUnpacker(h *header.Header, batch *store.Batch) (*unpacker, error) {
 		if err := tree.CheckPath(relative(f.Path)); err != nil {
 			return nil, fmt.Errorf("the path %q in its header cannot be: %w", f.Path, err)
 		}
-		if _, ok := u.paths[f.Path]; ok {
+		if first, ok := u.paths[f.Path]; !ok {
+			u.paths[f.Path] = i
+		} else if f.IsDir() && f.Mode == files[first].Mode {
+			// So rpmbuild writes what is listed with and without a slash behind it.
+			u.twins[f.Path] = append(u.twins[f.Path], i)
+		} else {
 			return nil, fmt.Errorf("%s is twice in its header", f.Path)
 		}
-		u.paths[f.Path] = i
 		if f.Size > maxUnpacked || u.limit > maxUnpacked {
 			return nil, fmt.Errorf("its files have more than %d bytes", int64(maxUnpacked))
 		}
@@ -195,6 +201,9 @@ func (u *unpacker) find(e *cpioEntry) (int, error) {
 		var ok bool
 		if i, ok = u.paths[path]; !ok {
 			return 0, fmt.Errorf("it holds %q, which the header does not list", e.Name)
+		}
+		if twins := u.twins[path]; u.seen[i] && len(twins) > 0 {
+			i, u.twins[path] = twins[0], twins[1:]
 		}
 		if uint32(u.files[i].Mode)&header.ModeType != e.Mode&header.ModeType {
 			return 0, fmt.Errorf("%s has the mode %o, but %o in the header", path, e.Mode, u.files[i].Mode)
@@ -276,7 +285,7 @@ func (u *unpacker) tree() (*tree.Tree, error) {
 	entries := make([]tree.Entry, 0, len(u.files)+8)
 	have := make(map[string]bool, len(u.files))
 	for i := range u.files {
-		if u.files[i].IsGhost() {
+		if u.files[i].IsGhost() || u.paths[u.files[i].Path] != i {
 			continue
 		}
 		e, err := u.entry(i)

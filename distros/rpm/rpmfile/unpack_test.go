@@ -517,6 +517,20 @@ func TestUnpackRefuses(t *testing.T) {
 	}
 }
 
+// Directories may be listed more than once; rpm installs such packages, though its
+// archiver does not take them.
+func TestUnpackDirectoryTwice(t *testing.T) {
+	for _, stripped := range []bool{false, true} {
+		p := testPackage{stripped: stripped, files: append(manyFiles(), testFile{path: "/usr/bin", mode: 0o040755}, testFile{path: "/usr/bin", mode: 0o040755})}
+		if unpacked := unpackFile(t, newStore(t), writePackage(t, p.bytes(t))); unpacked.Len() != len(manyFiles())-1 {
+			t.Errorf("the tree has %d entries", unpacked.Len())
+		}
+		p.files[len(p.files)-1].mode = 0o040700
+		_, err := openFile(t, writePackage(t, p.bytes(t))).Unpack(context.Background(), newStore(t))
+		wantError(t, err, Malformed, "/usr/bin is twice in its header")
+	}
+}
+
 func TestUnpackStops(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
