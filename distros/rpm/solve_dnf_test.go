@@ -56,8 +56,9 @@ func openReal(t testing.TB, name string) io.Reader {
 	return r
 }
 
-// loadReal reads the packages of repositories, with the files that any of them requires.
-func loadReal(t testing.TB, priorities map[string]int, repositories ...realRepository) []*rpm.Package {
+// loadReal reads the packages of repositories, with the files that any of them requires or
+// items ask for.
+func loadReal(t testing.TB, priorities map[string]int, items []rpm.Item, repositories ...realRepository) []*rpm.Package {
 	t.Helper()
 	var all []*rpm.Package
 	var primaries []*repodata.Primary
@@ -77,7 +78,7 @@ func loadReal(t testing.TB, priorities map[string]int, repositories ...realRepos
 		t.Fatal(err)
 	}
 	wanted := make(map[string]bool)
-	for _, path := range universe.UnresolvedPaths() {
+	for _, path := range universe.UnresolvedPaths(items...) {
 		wanted[path] = true
 	}
 	for i, r := range repositories {
@@ -210,7 +211,11 @@ func (d *dnf) solve(t testing.TB, sets []packageSet, answer func(i int, a dnfAns
 // compareWithDnf solves sets and compares the answers.
 func compareWithDnf(t *testing.T, priorities map[string]int, sets []packageSet, repositories ...realRepository) {
 	t.Helper()
-	universe, err := rpm.NewUniverse("x86_64", loadReal(t, priorities, repositories...))
+	var items []rpm.Item
+	for _, set := range sets {
+		items = append(items, set.request().Install...)
+	}
+	universe, err := rpm.NewUniverse("x86_64", loadReal(t, priorities, items, repositories...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,11 +244,7 @@ func compareWithDnf(t *testing.T, priorities map[string]int, sets []packageSet, 
 			t.Errorf("%v: we find %d packages, dnf: %s", sets[i], len(packages), a.Error)
 			return
 		}
-		var names []string
-		for _, p := range packages {
-			names = append(names, p.String())
-		}
-		slices.Sort(names)
+		names := nevras(packages)
 		if !slices.Equal(names, a.Packages) {
 			t.Errorf("%v: %s", sets[i], difference(names, a.Packages))
 			return
@@ -251,6 +252,16 @@ func compareWithDnf(t *testing.T, priorities map[string]int, sets []packageSet, 
 		agreed++
 	})
 	t.Logf("%d sets: %d as dnf has them, %d of these have no solution; %.2f s, dnf %.2f s", len(sets), agreed, unsolvable, ours, theirs)
+}
+
+// nevras returns the names of packages, sorted.
+func nevras(packages []*rpm.Package) []string {
+	var names []string
+	for _, p := range packages {
+		names = append(names, p.String())
+	}
+	slices.Sort(names)
+	return names
 }
 
 // difference lists the packages that only one answer has.
@@ -264,7 +275,7 @@ func difference(ours, dnfs []string) string {
 // randomSets returns sets of packages of the repositories, the same for each seed.
 func randomSets(t testing.TB, n int, seed int64, most int, repositories ...realRepository) []packageSet {
 	var names []string
-	for _, p := range loadReal(t, nil, repositories...) {
+	for _, p := range loadReal(t, nil, nil, repositories...) {
 		names = append(names, p.Name)
 	}
 	slices.Sort(names)
@@ -307,6 +318,21 @@ var curatedSets = []packageSet{
 	{Install: []string{"smtpdaemon", "bash.x86_64"}},
 	{Install: []string{"vim-minimal", "tzdata"}, Exclude: []string{"bash"}},
 	{Install: []string{"no-such-package-anywhere"}},
+	{Install: []string{"bash-5.1.8-2.el9", "zsh-5.8-9.el9.x86_64", "tmux-3.2a"}},
+	{Install: []string{"bash-0:5.1.8-2.el9", "openssl-libs-1:3.0.1-5.el9.x86_64"}},
+	{Install: []string{"bash-1:5.1.8-2.el9"}},
+	{Install: []string{"podman-5.2*"}},
+	{Install: []string{"podman-*-1.el9"}},
+	{Install: []string{"bash.*", "tzdata.noarch"}},
+	{Install: []string{"tzdata.x86_64"}},
+	{Install: []string{"py?hon3", "[bz]ash"}},
+	{Install: []string{"rtld(GNU_HASH)", "libssl.so.3(*"}},
+	{Install: []string{"/usr/lib/systemd/systemd", "/etc/passwd"}},
+	{Install: []string{"kernel-core", "kernel-modules-5.14.0-55.el9"}},
+	{Install: []string{"bash >= 5", "coreutils < 9", "glibc = 2.34"}},
+	{Install: []string{"bash > 5.1.8-2.el9"}},
+	{Install: []string{"podman"}, Exclude: []string{"podman-5.3*", "crun"}},
+	{Install: []string{"podman"}, Exclude: []string{"conmon"}},
 	{Install: []string{"glibc"}, Exclude: []string{"glibc-langpack-*", "glibc-minimal-langpack"}},
 }
 
@@ -325,6 +351,38 @@ func TestSolveLikeDnf(t *testing.T) {
 	compareWithDnf(t, map[string]int{"baseos": 99, "appstream": 10}, sets, appStream, baseOS)
 }
 
+// TestSolveRecorded compares with what another project recorded from dnf on a machine of
+// CentOS Stream 9.
+func TestSolveRecorded(t *testing.T) {
+	universe, err := rpm.NewUniverse("x86_64", loadReal(t, nil, nil, baseOS))
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorded, err := os.ReadFile(realdata + "/images-cs9-baseos-2022/expected-kernel_vim-minimal_tmux_zsh-weak.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"bash-5.1.8-2.el9.x86_64"} // which the recorded list has elsewhere
+	for line := range strings.Lines(string(recorded)) {
+		var p rpm.Package
+		if _, err := fmt.Sscanf(line, "Name: %q, Epoch: %d, Version: %q, Release: %q, Arch: %q", &p.Name, &p.EVR.Epoch, &p.EVR.Version, &p.EVR.Release, &p.Arch); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		want = append(want, p.String())
+	}
+	slices.Sort(want)
+	set := packageSet{Install: []string{"kernel", "vim-minimal", "tmux", "zsh"}, Weak: true}
+	packages, err := universe.Solve(set.request())
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := nevras(packages)
+	want = slices.Compact(want)
+	if !slices.Equal(names, want) {
+		t.Errorf("%v: %s", set, difference(names, want))
+	}
+}
+
 // TestSolveWithoutMultilib shows the one difference from what dnf does by default: dnf
 // also knows the packages for 32 bits of a 64-bit repository, and takes them where
 // nothing else satisfies a request.
@@ -333,7 +391,7 @@ func TestSolveWithoutMultilib(t *testing.T) {
 		t.Skip("set IMAGEFACTORY_TEST=full to compare with dnf and its packages for 32 bits")
 	}
 	priorities := map[string]int{"baseos": 99, "appstream": 99}
-	universe, err := rpm.NewUniverse("x86_64", loadReal(t, priorities, baseOS, appStream))
+	universe, err := rpm.NewUniverse("x86_64", loadReal(t, priorities, nil, baseOS, appStream))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -351,11 +409,7 @@ func TestSolveWithoutMultilib(t *testing.T) {
 			}
 			return
 		}
-		var names []string
-		for _, p := range packages {
-			names = append(names, p.String())
-		}
-		slices.Sort(names)
+		names := nevras(packages)
 		if !slices.Equal(names, a.Packages) {
 			t.Errorf("%v: %s", sets[i], difference(names, a.Packages))
 		}
@@ -371,7 +425,7 @@ var containerHost = packageSet{Install: []string{"NetworkManager", "chrony", "co
 // how long for loading.
 func BenchmarkSolve(b *testing.B) {
 	priorities := map[string]int{"baseos": 99, "appstream": 99}
-	packages := loadReal(b, priorities, baseOS, appStream)
+	packages := loadReal(b, priorities, nil, baseOS, appStream)
 	load, solve := timeDnf(b, priorities)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -394,7 +448,7 @@ func BenchmarkSolveFromMetadata(b *testing.B) {
 	load, solve := timeDnf(b, priorities)
 	b.ReportAllocs()
 	for b.Loop() {
-		universe, err := rpm.NewUniverse("x86_64", loadReal(b, priorities, baseOS, appStream))
+		universe, err := rpm.NewUniverse("x86_64", loadReal(b, priorities, nil, baseOS, appStream))
 		if err != nil {
 			b.Fatal(err)
 		}
