@@ -153,7 +153,7 @@ func TestAptDebian(t *testing.T) {
 			t.Errorf("/%s%s is left", path, diverted)
 		}
 	}
-	if e, ok := result.Lookup("var/lib/dpkg/diversions"); ok && e.Size > 0 {
+	if e, ok := result.Lookup("var/lib/dpkg/diversions"); ok && strings.Contains(stagetest.Contents(t, f.cache.Store, e), diverted) {
 		t.Errorf("diversions are left: %s", stagetest.Contents(t, f.cache.Store, e))
 	}
 	for _, path := range []string{"imagefactory-packages", "usr/sbin/policy-rc.d"} {
