@@ -66,11 +66,14 @@ type Repository struct {
 	// AllowExpired takes a repository whose Valid-Until has passed: for releases that were archived. Default false. Deb only.
 	AllowExpired bool
 
-	MirrorList   string   // rpm: URL of a list of base URLs; with variables, like URL
-	Metalink     string   // rpm: URL of a Metalink document of repomd.xml; with variables, like URL
-	Priority     int      // rpm: of packages with one name only those from repositories with the lowest number count; 1 to 99, default 99
-	Exclude      []string // rpm: names and patterns of packages to pass over
-	RepoGPGCheck bool     // rpm: repomd.xml must be signed. When false, a signature that is there is still verified
+	MirrorList string   // rpm: URL of a list of base URLs; with variables, like URL
+	Metalink   string   // rpm: URL of a Metalink document of repomd.xml; with variables, like URL
+	Priority   int      // rpm: of packages with one name only those from repositories with the lowest number count; 1 to 99, default 99
+	Exclude    []string // rpm: names and patterns of packages to pass over
+	// LegacySignatures accepts signatures with SHA-1 digests and keys of 1024 bits, which is all that distributions had
+	// before about 2010 and some had for longer. Default false. Rpm only.
+	LegacySignatures bool
+	RepoGPGCheck     bool // rpm: repomd.xml must be signed. When false, a signature that is there is still verified
 
 	// KeyFiles are the absolute paths of the keys or keyrings named with gpg_key; all of them count. When there are any,
 	// neither Keyrings nor KeyURL is consulted. They are not part of a recipe's digest, KeyDigest is.

@@ -51,6 +51,7 @@
 //	  metalink         URL of a Metalink document (RFC 5854) of repomd.xml
 //	  priority         1 to 99, default 99: of packages with one name only those of the lowest number count
 //	  exclude          list of names and patterns of packages to pass over
+//	  legacy_signatures  accept SHA-1 and keys of 1024 bits, which old packages have nothing better than; default false
 //	  repo_gpg_check   repomd.xml must be signed; default false: a signature is verified where there is one
 //	  key_url          where a key can be downloaded, when none of the keyrings exists
 //	  key_fingerprints list; of the keys behind key_url those with one of these OpenPGP fingerprints are taken, no others

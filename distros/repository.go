@@ -53,7 +53,7 @@ func (d Decoder) repository(blk *decode.Block, family string) repositoryReader {
 
 func (b repositoryReader) read(r Repository) Repository {
 	b.d.only(b.Body, b.family, FamilyDeb, "suites", "components", "allow_expired", "apt_origin", "apt_label")
-	b.d.only(b.Body, b.family, FamilyRPM, "mirrorlist", "metalink", "priority", "exclude", "repo_gpg_check", "key_url", "key_fingerprints")
+	b.d.only(b.Body, b.family, FamilyRPM, "mirrorlist", "metalink", "priority", "exclude", "repo_gpg_check", "legacy_signatures", "key_url", "key_fingerprints")
 	b.addresses(&r)
 	if b.family == FamilyRPM {
 		r.Priority = int(b.Int("priority", int64(r.Priority), 1, usualPriority))
@@ -61,6 +61,7 @@ func (b repositoryReader) read(r Repository) Repository {
 			r.Exclude = b.Strings("exclude")
 		}
 		r.RepoGPGCheck = b.Bool("repo_gpg_check", r.RepoGPGCheck)
+		r.LegacySignatures = b.Bool("legacy_signatures", r.LegacySignatures)
 	} else {
 		b.suites(&r)
 	}

@@ -167,7 +167,7 @@
 //	request       what the recipe asked for when the lock was made; a lock whose request differs from the recipe's is stale
 //	  distro, arch, essential, recommends
 //	  repositories  list of {name, url, mirrorlist, metalink, suites, components, priority, exclude, key, key_fingerprints,
-//	                gpg_check, repo_gpg_check} in order, without what does not apply; url is left out where the host's apt
+//	                gpg_check, repo_gpg_check, legacy_signatures} in order, without what does not apply; url is left out where the host's apt
 //	                configuration may supply a mirror, and the file of an iso url is relative to the recipe; key is the
 //	                digest of the key files the recipe names, one after the other; key_fingerprints stand for a key that
 //	                is downloaded

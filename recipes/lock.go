@@ -112,6 +112,7 @@ type RepositoryAsked struct {
 	Fingerprints []string `json:"key_fingerprints,omitempty"` // of keys to download; not where Key is
 	GPGCheck     bool     `json:"gpg_check"`
 	RepoGPGCheck bool     `json:"repo_gpg_check,omitempty"`
+	Legacy       bool     `json:"legacy_signatures,omitempty"`
 }
 
 // Request returns what the recipe asks of repositories.
@@ -146,7 +147,7 @@ func (r *Recipe) asked(repo distros.Repository) RepositoryAsked {
 	a := RepositoryAsked{
 		Name: repo.Name, MirrorList: repo.MirrorList, Metalink: repo.Metalink, Suites: repo.Suites, Components: repo.Components,
 		Priority: repo.Priority, Exclude: repo.Exclude, Key: strings.TrimPrefix(repo.KeyDigest, "sha256:"),
-		GPGCheck: repo.GPGCheck, RepoGPGCheck: repo.RepoGPGCheck,
+		GPGCheck: repo.GPGCheck, RepoGPGCheck: repo.RepoGPGCheck, Legacy: repo.LegacySignatures,
 	}
 	if repo.AptOrigin == "" {
 		a.URL = r.portable(repo.URL)
@@ -218,6 +219,7 @@ func (q Request) Difference(locked Request) string {
 			{"priority", fmt.Sprint(now.Priority), fmt.Sprint(then.Priority)},
 			{"gpg_key", now.Key, then.Key}, {"gpg_check", fmt.Sprint(now.GPGCheck), fmt.Sprint(then.GPGCheck)},
 			{"repo_gpg_check", fmt.Sprint(now.RepoGPGCheck), fmt.Sprint(then.RepoGPGCheck)},
+			{"legacy_signatures", fmt.Sprint(now.Legacy), fmt.Sprint(then.Legacy)},
 		} {
 			if f.now != f.then {
 				return fmt.Sprintf("repository %q: %s changed", now.Name, f.name)

@@ -30,11 +30,16 @@ func source(t *testing.T, name string, files map[string]string) Source {
 // run runs the stage.
 func run(t *testing.T, cache *stages.Cache, sources ...Source) (Output, string, error) {
 	t.Helper()
+	return runFormat(t, cache, Deb{}, sources...)
+}
+
+func runFormat(t *testing.T, cache *stages.Cache, format Format, sources ...Source) (Output, string, error) {
+	t.Helper()
 	client, err := fetch.New(fetch.Options{Dir: cache.Downloads()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return stagetest.Run(t, cache, func(ctx context.Context, r *stages.Run) (Output, error) { return Run(ctx, r, client, Deb{}, sources) })
+	return stagetest.Run(t, cache, func(ctx context.Context, r *stages.Run) (Output, error) { return Run(ctx, r, client, format, sources) })
 }
 
 func TestRun(t *testing.T) {

@@ -14,10 +14,14 @@ import (
 
 // RPM is the format of .rpm files, which are signed each.
 type RPM struct {
-	// Keyrings has, by Source.Keys, the keys of which one must have signed a package.
-	Keyrings map[string]openpgp.Keyring
-	// AllowLegacy accepts signatures of distributions so old that they have no better.
-	AllowLegacy bool
+	// Keys has, by Source.Keys, the keys of which one must have signed a package.
+	Keys map[string]Keys
+}
+
+// Keys are keys that packages are verified with.
+type Keys struct {
+	openpgp.Keyring
+	AllowLegacy bool // accept signatures as weak as distributions once had them; see openpgp.Options
 }
 
 // The parts of an RPM's metadata.
@@ -27,25 +31,34 @@ const (
 )
 
 func (f RPM) unpack(ctx context.Context, st *store.Store, path string, s Source) (store.Digest, map[string][]byte, error) {
-	var keys openpgp.Keyring
+	var keys Keys
 	if s.Keys != "" {
-		if keys = f.Keyrings[s.Keys]; len(keys) == 0 {
+		if keys = f.Keys[s.Keys]; len(keys.Keyring) == 0 {
 			return store.Digest{}, nil, errors.New("there is no key to verify it with")
 		}
 	}
 	file, err := rpmfile.Open(path)
 	if err != nil {
-		return store.Digest{}, nil, err
+		return store.Digest{}, nil, unnamed(err)
 	}
 	defer file.Close()
-	if _, err := file.Verify(ctx, keys, openpgp.Options{AllowLegacy: f.AllowLegacy}); err != nil {
-		return store.Digest{}, nil, err
+	if _, err := file.Verify(ctx, keys.Keyring, openpgp.Options{AllowLegacy: keys.AllowLegacy}); err != nil {
+		return store.Digest{}, nil, unnamed(err)
 	}
 	t, err := file.Unpack(ctx, st)
 	if err != nil {
-		return store.Digest{}, nil, err
+		return store.Digest{}, nil, unnamed(err)
 	}
 	return t, map[string][]byte{headerPart: file.Header.Blob(), signaturePart: file.Signature.Blob()}, nil
+}
+
+// unnamed returns err without the name of the file, which downloads are not known by.
+func unnamed(err error) error {
+	var refused *rpmfile.Error
+	if errors.As(err, &refused) {
+		refused.File = ""
+	}
+	return err
 }
 
 // UnpackedRPM is an unpacked package of an .rpm file.

@@ -39,7 +39,7 @@ func (b *builder) unpack(name string, locked []recipes.LockedPackage, after []st
 	sources := b.sources(locked)
 	var format packages.Format = packages.Deb{}
 	if b.recipe.Distro.Family == distros.FamilyRPM {
-		format = packages.RPM{Keyrings: b.keys.keys}
+		format = packages.RPM{Keys: b.keys.keys}
 	}
 	return stages.Add(b.graph.Graph, stages.Stage{
 		Name: name, Kind: "packages", Version: packages.Version,

@@ -11,6 +11,7 @@ import (
 	"github.com/imagefactory/imagefactory/distros"
 	"github.com/imagefactory/imagefactory/distros/openpgp"
 	"github.com/imagefactory/imagefactory/recipes"
+	"github.com/imagefactory/imagefactory/stages/packages"
 )
 
 // keys returns the keys a repository is verified with, or why there are none. They
@@ -91,14 +92,14 @@ func keyring(repo distros.Repository) (openpgp.Keyring, error) {
 
 // keyrings are the keys of a recipe's repositories whose packages are signed.
 type keyrings struct {
-	names map[string]string          // of keys, by repository: the fingerprints
-	keys  map[string]openpgp.Keyring // by name
+	names map[string]string        // of keys, by repository: the fingerprints, and whether weak signatures count
+	keys  map[string]packages.Keys // by name
 }
 
 // keyrings finds the keys that packages are verified with as they are unpacked. The
 // packages of the deb family are not signed, its repositories are.
 func (env *Environment) keyrings(ctx context.Context, r *recipes.Recipe) (keyrings, error) {
-	k := keyrings{names: map[string]string{}, keys: map[string]openpgp.Keyring{}}
+	k := keyrings{names: map[string]string{}, keys: map[string]packages.Keys{}}
 	if r.Distro.Family != distros.FamilyRPM {
 		return k, nil
 	}
@@ -111,7 +112,11 @@ func (env *Environment) keyrings(ctx context.Context, r *recipes.Recipe) (keyrin
 			return k, err
 		}
 		name := strings.Join(keys.Fingerprints(), " ")
-		k.names[repo.Name], k.keys[name] = name, keys
+		if repo.LegacySignatures {
+			name += " legacy"
+			env.warn("repository %s may have signatures with SHA-1 or short keys (legacy_signatures = true), which can be forged with effort", repo.Name)
+		}
+		k.names[repo.Name], k.keys[name] = name, packages.Keys{Keyring: keys, AllowLegacy: repo.LegacySignatures}
 	}
 	return k, nil
 }

@@ -181,13 +181,19 @@ const (
 
 // An Error says why a package file is refused.
 type Error struct {
-	File   string // its name without the directory
+	File   string // its name without the directory; empty where the caller says which package it is
 	Reason Reason
 	Err    error
 }
 
 // Error names the file, says what is wrong and what to do.
-func (e *Error) Error() string { return fmt.Sprintf("package %s: %v", e.File, e.Err) + e.advice() }
+func (e *Error) Error() string {
+	text := e.Err.Error() + e.advice()
+	if e.File != "" {
+		text = "package " + e.File + ": " + text
+	}
+	return text
+}
 
 // Unwrap returns what is wrong.
 func (e *Error) Unwrap() error { return e.Err }
@@ -201,7 +207,7 @@ func (e *Error) advice() string {
 	case UnknownKey:
 		return "; name the key of its vendor as gpg_key in the repository's block if you trust it"
 	case WeakSignature:
-		return "; take a package that its vendor has signed again"
+		return "; take a package that its vendor has signed again, or accept it with legacy_signatures = true in the repository's block"
 	case BadSignature:
 		return "; do not use this mirror"
 	}
