@@ -206,11 +206,20 @@ func (c *Client) allowed(urls []string) []string {
 
 // redacted returns a URL for messages: without its password.
 func redacted(u string) string {
-	parsed, err := url.Parse(u)
+	parsed, err := parseURL(u)
 	if err != nil {
 		return "(malformed URL)"
 	}
-	return parsed.Redacted()
+	return display(parsed)
+}
+
+// display returns a URL for messages: without its password, and of an ISO image as
+// people write it.
+func display(u *url.URL) string {
+	if u.Scheme == "iso" {
+		return "iso:" + u.Path
+	}
+	return u.Redacted()
 }
 
 // download fills p until it is the file r asks for.

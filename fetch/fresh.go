@@ -44,7 +44,7 @@ func (c *Client) Fresh(ctx context.Context, rawURL string, accept func([]byte) e
 	if accept == nil {
 		accept = func([]byte) error { return nil }
 	}
-	u, err := url.Parse(rawURL)
+	u, err := parseURL(rawURL)
 	if err != nil {
 		return nil, errors.New("the URL of a document is malformed")
 	}
@@ -58,7 +58,7 @@ func (c *Client) Fresh(ctx context.Context, rawURL string, accept func([]byte) e
 	}
 	if c.options.Offline {
 		if old == nil {
-			return nil, &OfflineError{Name: path.Base(u.Path), URL: u.Redacted(), Dir: c.options.Dir}
+			return nil, &OfflineError{Name: path.Base(u.Path), URL: display(u), Dir: c.options.Dir}
 		}
 		return old, accept(old)
 	}
@@ -111,7 +111,7 @@ func (c *Client) update(ctx context.Context, u *url.URL, header freshHeader, old
 		header, body, err = c.freshAttempt(ctx, u, header, old)
 		return false, err
 	})
-	header.URL, header.Fetched = u.Redacted(), time.Now().UTC()
+	header.URL, header.Fetched = display(u), time.Now().UTC()
 	return header, body, err
 }
 

@@ -45,7 +45,7 @@ func makeISO(t testing.TB, maker string) string {
 			t.Fatal(err)
 		}
 	}
-	image := filepath.Join(t.TempDir(), "a dvd.iso")
+	image := filepath.Join(t.TempDir(), "a dvd, 100%.iso")
 	if out, err := exec.Command(args[0], append(args[1:], "-o", image, dir)...).CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", maker, err, out)
 	}
@@ -56,7 +56,7 @@ func TestISO(t *testing.T) {
 	for maker := range isoMakers {
 		t.Run(maker, func(t *testing.T) {
 			c := newClient(t, Options{Offline: true})
-			base := "iso:" + strings.ReplaceAll(makeISO(t, maker), " ", "%20")
+			base := "iso:" + makeISO(t, maker)
 			list, err := c.List(t.Context(), base)
 			if err != nil {
 				t.Fatal(err)

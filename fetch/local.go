@@ -14,10 +14,29 @@ import (
 )
 
 // IsLocal reports whether a URL is of files on this machine, which Open and List read:
-// file:///dir/file, or iso:/dir/file.iso!/dir/file for a file in an ISO 9660 image.
+// file:///dir/file, or iso:/dir/file.iso!/dir/file for a file in an ISO 9660 image (of
+// which nothing is escaped up to "!/").
 func IsLocal(rawURL string) bool {
-	u, err := url.Parse(rawURL)
+	u, err := parseURL(rawURL)
 	return err == nil && isLocal(u)
+}
+
+// parseURL parses a URL. In one of an ISO image the path of the image is written as it
+// is, and the path in it as in any URL, with %20 for a space.
+func parseURL(rawURL string) (*url.URL, error) {
+	rest, ok := strings.CutPrefix(rawURL, "iso:")
+	if !ok {
+		return url.Parse(rawURL)
+	}
+	image, inside, found := strings.Cut(rest, "!/")
+	if found {
+		var err error
+		if inside, err = url.PathUnescape(inside); err != nil {
+			return nil, err
+		}
+		image += "!/"
+	}
+	return &url.URL{Scheme: "iso", Path: image + inside}, nil
 }
 
 func isLocal(u *url.URL) bool { return u.Scheme == "file" || u.Scheme == "iso" }
@@ -26,9 +45,9 @@ func isLocal(u *url.URL) bool { return u.Scheme == "file" || u.Scheme == "iso" }
 func checkLocal(u *url.URL) error {
 	switch {
 	case u.Host != "" && u.Host != "localhost":
-		return fmt.Errorf("the URL of a file has three slashes, not %s", u.Redacted())
+		return fmt.Errorf("the URL of a file has three slashes, not %s", display(u))
 	case !strings.HasPrefix(u.Path, "/"):
-		return fmt.Errorf("the URL of a file has an absolute path, not %s", u.Redacted())
+		return fmt.Errorf("the URL of a file has an absolute path, not %s", display(u))
 	}
 	return nil
 }
@@ -50,12 +69,12 @@ func (c *Client) Open(ctx context.Context, rawURL string) (LocalReader, error) {
 }
 
 func parseLocal(rawURL string) (*url.URL, error) {
-	u, err := url.Parse(rawURL)
+	u, err := parseURL(rawURL)
 	if err != nil {
 		return nil, errors.New("the URL of a file is malformed")
 	}
 	if !isLocal(u) {
-		return nil, fmt.Errorf("%s is not a file or iso URL", u.Redacted())
+		return nil, fmt.Errorf("%s is not a file or iso URL", display(u))
 	}
 	return u, checkLocal(u)
 }

@@ -75,7 +75,7 @@ func (e *Error) Error() string {
 		if i > 0 {
 			b.WriteString("; ")
 		}
-		fmt.Fprintf(&b, "%s: %v", s.url.Redacted(), s.err)
+		fmt.Fprintf(&b, "%s: %v", display(s.url), s.err)
 		if s.tries > 1 {
 			fmt.Fprintf(&b, " (%d tries)", s.tries)
 		}
@@ -160,21 +160,21 @@ func (c *Client) try(ctx context.Context, name string, urls []string, attempt fu
 func parseSources(name string, urls []string) ([]*source, error) {
 	var sources []*source
 	for _, text := range urls {
-		u, err := url.Parse(text)
+		u, err := parseURL(text)
 		if err != nil {
 			return nil, fmt.Errorf("cannot download %s: its URL is malformed", name) // err would show a password
 		}
 		switch u.Scheme {
 		case "http", "https":
 			if u.Host == "" {
-				return nil, fmt.Errorf("cannot download %s: the URL %s names no server", name, u.Redacted())
+				return nil, fmt.Errorf("cannot download %s: the URL %s names no server", name, display(u))
 			}
 		case "file", "iso":
 			if err := checkLocal(u); err != nil {
 				return nil, fmt.Errorf("cannot download %s: %w", name, err)
 			}
 		default:
-			return nil, fmt.Errorf("cannot download %s: %s is not an http, https, file or iso URL", name, u.Redacted())
+			return nil, fmt.Errorf("cannot download %s: %s is not an http, https, file or iso URL", name, display(u))
 		}
 		sources = append(sources, &source{url: u})
 	}
