@@ -17,6 +17,12 @@
 // still compared. SHA-224 is SHA-256 cut short and too short as well; SHA-384 and SHA-512 are
 // as good as SHA-256.
 //
+// # Without metadata
+//
+// A file or iso URL without repodata/ is a directory of packages: their headers say what
+// primary.xml would, and their digests are computed each time the repository is looked
+// for, so a large directory is better given metadata with createrepo_c.
+//
 // # What is left out
 //
 //   - The SQLite forms of the metadata (primary_db, …), and zchunk: every repository
