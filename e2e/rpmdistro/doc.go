@@ -18,5 +18,6 @@
 //   - a module with two streams, a group and an environment, signed metadata.
 //
 // The package files are written here rather than by rpmbuild, which would take
-// minutes; the tests have rpm itself check them.
+// minutes, and with nothing of distros/rpm, so that neither hides the other's
+// mistakes; the tests have rpm itself check them.
 package rpmdistro

@@ -57,9 +57,7 @@ const (
 	sensePreun       = 1 << 11
 	sensePostun      = 1 << 12
 	senseTriggerIn   = 1 << 16
-	senseTriggerUn   = 1 << 17
 	senseRPMLib      = 1 << 24
-	senseConfig      = 1 << 28
 )
 
 // Any is a capability in any version.
@@ -75,9 +73,6 @@ func AtLeast(name, version string) Dependency {
 
 // Pre is a capability that the package's %pre needs.
 func Pre(name string) Dependency { return Dependency{Name: name, Flags: sensePre} }
-
-// Post is a capability that the package's %post needs.
-func Post(name string) Dependency { return Dependency{Name: name, Flags: sensePost} }
 
 // Shell and Lua are what scriptlets are run by.
 const (
@@ -104,9 +99,10 @@ var scriptTags = map[string]struct{ body, program, sense uint32 }{
 	"preun": {1025, 1087, sensePreun}, "postun": {1026, 1088, sensePostun}, "posttrans": {1152, 1154, sensePosttrans},
 }
 
-// A Trigger is a scriptlet that other packages or their files cause to run.
+// A Trigger is a scriptlet that the installation of other packages or of their files
+// causes to run.
 type Trigger struct {
-	Kind string // "triggerin", "triggerun", "filetriggerin", "transfiletriggerin", …
+	Kind string // "triggerin", "filetriggerin" or "transfiletriggerin"
 	On   []Dependency
 	Script
 	Priority uint32 // of file triggers; 0: 1000000
@@ -121,27 +117,16 @@ func OnFiles(prefixes ...string) []Dependency {
 	return on
 }
 
-// triggerTagSet are the tags of one family of triggers, and the bit that tells the
-// kinds in it apart. Kinds of one family must not be mixed in one package.
+// triggerTagSet are the tags of one kind of triggers.
 type triggerTagSet struct {
-	bodies, programs, scriptFlags, names, index, versions, flags, priorities uint32
-	sense                                                                    uint32
+	bodies, programs, scriptFlags, names, index, versions, flags uint32
+	priorities                                                   uint32 // 0: there is none
 }
-
-var (
-	packageTriggers   = triggerTagSet{1065, 1092, 5027, 1066, 1069, 1067, 1068, 0, 0}
-	fileTriggers      = triggerTagSet{5066, 5067, 5068, 5069, 5070, 5071, 5072, 5084, 0}
-	transFileTriggers = triggerTagSet{5076, 5077, 5078, 5079, 5080, 5081, 5082, 5085, 0}
-)
 
 var triggerTags = map[string]triggerTagSet{
-	"triggerin": packageTriggers.with(senseTriggerIn), "filetriggerin": fileTriggers.with(senseTriggerIn),
-	"transfiletriggerin": transFileTriggers.with(senseTriggerIn),
-}
-
-func (t triggerTagSet) with(sense uint32) triggerTagSet {
-	t.sense = sense
-	return t
+	"triggerin":          {1065, 1092, 5027, 1066, 1069, 1067, 1068, 0},
+	"filetriggerin":      {5066, 5067, 5068, 5069, 5070, 5071, 5072, 5084},
+	"transfiletriggerin": {5076, 5077, 5078, 5079, 5080, 5081, 5082, 5085},
 }
 
 // Flags of files (RPMFILE_*, rpmfiles.h).

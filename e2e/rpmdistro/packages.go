@@ -13,7 +13,7 @@ import (
 const (
 	Name   = "rpmtest"
 	Vendor = "RPM Test Linux"
-	// Release is its number, that of the packages that are all its own.
+	// Release is its number, and the version of the packages that are all its own.
 	Release = "1"
 )
 
@@ -21,20 +21,28 @@ const (
 const (
 	EFIDirectory = "/EFI/" + Name                // on the EFI system partition
 	OrderLog     = "/var/lib/" + Name + "/order" // one line for every scriptlet of the probe packages
-	releaseOwn   = Release + "." + Name          // RPM release of the packages that are all its own
-	efiPath      = "/boot/efi" + EFIDirectory    // where packages have boot programs
-	grubModules  = "/usr/lib/grub"               // the directory of all platforms' modules
-	libexecGrub  = "/usr/libexec/grub2"          // where the donor's programs go that get a wrapper
-	installD     = "/usr/lib/kernel/install.d"   // of kernel-install(8)
-	shareOwn     = "/usr/share/" + Name          // what file triggers are about
-	modulesD     = "/usr/lib/modules"            // of all kernels
-	messagebus   = "messagebus"                  // owner of a file, made by the %pre of its package
-	helperPath   = "/usr/lib/dbus-1.0/dbus-daemon-launch-helper"
 )
+
+// Paths in packages.
+const (
+	efiPath     = "/boot/efi" + EFIDirectory // boot programs
+	grubModules = "/usr/lib/grub"            // the modules of all platforms
+	libexecGrub = "/usr/libexec/grub2"       // the donor's programs that get a wrapper
+	installD    = "/usr/lib/kernel/install.d"
+	shareOwn    = "/usr/share/" + Name // what file triggers are about
+	modulesD    = "/usr/lib/modules"   // of all kernels
+
+	// helperPath belongs to a group that the %pre of its package makes.
+	helperPath = "/usr/lib/dbus-1.0/dbus-daemon-launch-helper"
+	messagebus = "messagebus"
+)
+
+// ownRelease is the RPM release of the packages that are all the distribution's own.
+const ownRelease = Release + "." + Name
 
 // own returns a package that nobody donated.
 func own(name string, files ...File) *Package {
-	return &Package{Name: name, Version: Release, Release: releaseOwn, Arch: "noarch", Files: files}
+	return &Package{Name: name, Version: Release, Release: ownRelease, Arch: "noarch", Files: files}
 }
 
 // merged are packages that are made from several donated ones, or have another name here.
@@ -228,7 +236,7 @@ func ownPackages() []*Package {
 	return slices.Concat([]*Package{filesystem, setup, release, note, extra}, probes(), greetings())
 }
 
-// Note2 is the later version of the package rpmtest-note, for `rpm -U`.
+// note2 is the later version of the package rpmtest-note, for `rpm -U`.
 func note2() *Package {
 	p := own(Name+"-note", Config("/etc/"+Name+"-note.conf", "answer = 42\n"), Text(shareOwn+"/note", "A better note.\n"), Directory(shareOwn, 0o755))
 	p.Version = "2"

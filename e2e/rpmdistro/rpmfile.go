@@ -271,7 +271,7 @@ func (p *Package) interpreters() []Dependency {
 		add(s.program(), scriptTags[s.When].sense)
 	}
 	for _, t := range p.Triggers {
-		add(t.program(), triggerTags[t.Kind].sense)
+		add(t.program(), senseTriggerIn)
 	}
 	return all
 }
@@ -292,7 +292,7 @@ func (p *Package) script(h *header) {
 			}
 			for _, on := range t.On {
 				names, versions = append(names, on.Name), append(versions, on.Version)
-				flags, index = append(flags, on.Flags|tags.sense), append(index, uint32(len(bodies)))
+				flags, index = append(flags, on.Flags|senseTriggerIn), append(index, uint32(len(bodies)))
 			}
 			bodies, programs = append(bodies, t.Body), append(programs, t.program())
 			priorities, none = append(priorities, cmp.Or(t.Priority, 1000000)), append(none, 0)

@@ -13,7 +13,7 @@ import (
 // variables (edk2, MdeModulePkg/Include/Guid/VariableFormat.h).
 const (
 	volumeSignature  = "_FVH" // at byte 40 of the volume's header
-	volumeHeaderSize = 48     // u16
+	volumeHeaderSize = 48     // byte of the volume's header where its size is, a u16
 	storeHeaderSize  = 28     // GUID, u32 size, u8 format, u8 state, 6 reserved
 	storeFormatted   = 0x5a
 	storeHealthy     = 0xfe
