@@ -59,7 +59,7 @@ func (f *File) Verify(ctx context.Context, keys openpgp.Keyring, o openpgp.Optio
 		covered[0], covered[1] = covered[0] || d.covers.header(), covered[1] || d.covers.payload()
 	}
 	if !covered[0] || !covered[1] {
-		return nil, f.fail(DigestMismatch, "it has no digest that covers all of it")
+		return nil, f.fail(Malformed, "it has no digest that covers all of it")
 	}
 	if keys == nil {
 		return &Verified{}, nil

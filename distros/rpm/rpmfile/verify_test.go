@@ -191,7 +191,7 @@ func TestVerifyPolicy(t *testing.T) {
 		"rpm 6, damaged": {p: testPackage{signNew: key, six: true, entries: []header.Entry{header.StringEntry(header.TagPayloadSHA3_256, strings.Repeat("0", 64))}},
 			reason: DigestMismatch, text: "the digest of its payload is"},
 		"key expired since":          {p: testPackage{signHeader: aged, config: at(-1, -1)}},
-		"no digests but of payload":  {p: testPackage{signHeader: key, leaveOutDigests: true}, reason: DigestMismatch, text: "it has no digest that covers all of it"},
+		"no digests but of payload":  {p: testPackage{signHeader: key, leaveOutDigests: true}, reason: Malformed, text: "it has no digest that covers all of it"},
 		"header, no payload digest":  {p: testPackage{signHeader: key, without: payloadDigests}, reason: Unsigned, text: "only its header is signed, and the header has no digest of the payload that cannot be forged"},
 		"openpgp, no payload digest": {p: testPackage{signNew: key, without: payloadDigests}, reason: Unsigned, text: "only its header is signed"},
 		"strong payload digest":      {p: testPackage{signHeader: key, digests: header.SHA512}},
