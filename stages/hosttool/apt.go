@@ -248,6 +248,9 @@ func lookUpDebs(out []byte, suites []DebSuite, request DebRequest) ([]ChosenDeb,
 	if err := lines.Err(); err != nil {
 		return nil, err
 	}
+	if len(chosen) == 0 {
+		return nil, errors.New("apt would install nothing")
+	}
 	if counted != fmt.Sprint(len(chosen)) {
 		return nil, fmt.Errorf("apt-get lists %d packages to install and counts %q", len(chosen), counted)
 	}

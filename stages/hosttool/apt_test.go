@@ -16,6 +16,7 @@ import (
 	"github.com/imagefactory/imagefactory/stages/rootfs"
 	"github.com/imagefactory/imagefactory/stages/session"
 	"github.com/imagefactory/imagefactory/stages/stagetest"
+	"github.com/imagefactory/imagefactory/stages/store"
 	"github.com/imagefactory/imagefactory/stages/tree"
 )
 
@@ -272,4 +273,20 @@ func TestSubtree(t *testing.T) {
 	if _, err := tree.Decode(back.Encode()); err != nil {
 		t.Error(err)
 	}
+}
+
+// FuzzLookUpDebs reads anything that apt could print: what it accepts is of the index.
+func FuzzLookUpDebs(f *testing.F) {
+	p := &deb.Package{Name: "base-files", Version: "12.4+deb12u5", Arch: "amd64", SHA256: store.Sum(nil)}
+	suites := []DebSuite{{Packages: []*deb.Package{p}}}
+	const line = "Inst base-files (12.4+deb12u5 Debian:12.5/stable, Debian-Security:12 [amd64]) []\n"
+	const summary = "0 upgraded, 1 newly installed, 0 to remove and 0 not upgraded.\n"
+	f.Add([]byte("Reading package lists...\n" + summary + line + "Conf base-files (12.4+deb12u5 Debian:12.5/stable [amd64])\n"))
+	f.Add([]byte(summary + "Inst base-files [12] (12.4+deb12u5 x [amd64])\n"))
+	f.Fuzz(func(t *testing.T, out []byte) {
+		chosen, err := lookUpDebs(out, suites, DebRequest{})
+		if err == nil && (len(chosen) == 0 || chosen[0].Package != p) {
+			t.Errorf("%v of %q", chosen, out)
+		}
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -224,13 +225,23 @@ func stage(run *stages.Run, files map[string]string) (dir string, err error) {
 		if os.Link(source, at) == nil {
 			continue
 		}
-		p, err := os.ReadFile(source)
-		if err != nil {
-			return "", err
-		}
-		if err := os.WriteFile(at, p, 0o644); err != nil {
+		if err := copyFile(source, at); err != nil {
 			return "", err
 		}
 	}
 	return dir, nil
+}
+
+func copyFile(source, to string) error {
+	in, err := os.Open(source)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/imagefactory/imagefactory/stages/sandbox"
@@ -91,7 +92,7 @@ func find(installer string) ([]string, error) {
 	if len(missing) > 0 {
 		return nil, &sandbox.HostError{
 			Problem: fmt.Sprintf("installer = %q needs the host's %s, which it lacks", installer, strings.Join(missing, " and ")),
-			Remedy:  fmt.Sprintf("install the package %s, or use installer = \"native\", which needs nothing", strings.Join(unique(packages), " and ")),
+			Remedy:  fmt.Sprintf("install the package %s, or use installer = \"native\", which needs nothing", strings.Join(slices.Compact(packages), " and ")),
 		}
 	}
 	return paths, nil
@@ -124,16 +125,4 @@ func visible(path string) bool {
 		}
 	}
 	return false
-}
-
-func unique(list []string) []string {
-	var out []string
-	seen := map[string]bool{}
-	for _, s := range list {
-		if !seen[s] {
-			seen[s] = true
-			out = append(out, s)
-		}
-	}
-	return out
 }
