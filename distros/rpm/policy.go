@@ -37,48 +37,41 @@ func (s *search) prefer(candidates []int32) []int32 {
 }
 
 // withoutObsoleted drops packages that others obsolete, directly or not, unless these are
-// obsoleted by them in turn.
+// obsoleted by them in turn. There is one of each name.
 func (s *search) withoutObsoleted(candidates []int32) []int32 {
 	u := s.universe
-	if len(candidates) < 2 {
+	if len(candidates) < 2 || !slices.ContainsFunc(candidates, func(i int32) bool { return len(u.packages[i].Obsoletes) > 0 }) {
 		return candidates
 	}
-	var reach [][]bool // reach[i][j]: candidate i obsoletes j
-	for a, i := range candidates {
-		for b, j := range candidates {
-			if a == b || !slices.ContainsFunc(u.packages[i].Obsoletes, func(d Dependency) bool { return d.Names(u.packages[j]) }) {
+	byName := make(map[string]int32, len(candidates))
+	for _, i := range candidates {
+		byName[u.packages[i].Name] = i
+	}
+	obsoleted := make(map[int32]map[int32]bool) // by a candidate, directly or not
+	var follow func(from, i int32)
+	follow = func(from, i int32) {
+		for _, d := range u.packages[i].Obsoletes {
+			j, found := byName[d.Name]
+			if !found || j == i || obsoleted[from][j] || !d.Names(u.packages[j]) {
 				continue
 			}
-			if reach == nil {
-				reach = make([][]bool, len(candidates))
-				for n := range reach {
-					reach[n] = make([]bool, len(candidates))
-				}
+			if obsoleted[from] == nil {
+				obsoleted[from] = make(map[int32]bool)
 			}
-			reach[a][b] = true
+			obsoleted[from][j] = true
+			follow(from, j)
 		}
 	}
-	if reach == nil {
-		return candidates
+	for _, i := range candidates {
+		follow(i, i)
 	}
-	for k := range reach {
-		for a := range reach {
-			for b := range reach {
-				reach[a][b] = reach[a][b] || reach[a][k] && reach[k][b]
-			}
+	drop := make(map[int32]bool)
+	for i, those := range obsoleted {
+		for j := range those {
+			drop[j] = drop[j] || !obsoleted[j][i]
 		}
 	}
-	var kept []int32
-	for b, j := range candidates {
-		obsoleted := false
-		for a := range candidates {
-			obsoleted = obsoleted || reach[a][b] && !reach[b][a]
-		}
-		if !obsoleted {
-			kept = append(kept, j)
-		}
-	}
-	return kept
+	return slices.DeleteFunc(slices.Clone(candidates), func(j int32) bool { return drop[j] })
 }
 
 // preferRecommended returns the candidates that what is chosen recommends, or that

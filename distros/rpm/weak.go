@@ -187,13 +187,15 @@ func (s *search) followWeak() bool {
 // weakCandidates returns the undecided packages that the chosen ones recommend, where
 // they chose nothing yet that satisfies the same, and those that supplement them.
 func (s *search) weakCandidates() (recommended, supplemental []int32) {
+	seen := make([]bool, len(s.universe.packages))
 	for i, p := range s.universe.packages {
 		if !s.isChosen(int32(i)) {
 			continue
 		}
 		for _, d := range p.Recommends {
 			for _, j := range s.openRecommended(d, nil) {
-				if !slices.Contains(recommended, j) {
+				if !seen[j] {
+					seen[j] = true
 					recommended = append(recommended, j)
 				}
 			}
