@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/imagefactory/imagefactory/distros"
 	"github.com/imagefactory/imagefactory/distros/deb"
 	"github.com/imagefactory/imagefactory/fetch"
 	"github.com/imagefactory/imagefactory/recipes"
@@ -120,9 +121,12 @@ func parseMirror(s string) (repository, address string, err error) {
 	if name, rest, ok := strings.Cut(s, "="); ok && name != "" && !strings.Contains(name, "/") {
 		repository, address = name, rest
 	}
+	if file, _, ok := distros.SplitISO(address); ok && strings.HasPrefix(file, "/") {
+		return repository, address, nil
+	}
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "file" || u.Scheme != "file" && u.Host == "" {
-		return "", "", fmt.Errorf("the mirror %q is not [REPOSITORY=]URL with an http, https or file URL", s)
+		return "", "", fmt.Errorf("the mirror %q is not [REPOSITORY=]URL with an http, https or file URL, or iso:FILE[!/DIRECTORY] with an absolute path", s)
 	}
 	return repository, strings.TrimRight(address, "/"), nil
 }

@@ -128,15 +128,16 @@ func TestParseMirror(t *testing.T) {
 		{"security=http://deb.example.org/s", "security", "http://deb.example.org/s"},
 		{"https://deb.example.org/?a=b", "", "https://deb.example.org/?a=b"},
 		{"my repo=file:///srv", "my repo", "file:///srv"},
+		{"BaseOS=iso:/srv/dvd.iso!/BaseOS", "BaseOS", "iso:/srv/dvd.iso!/BaseOS"},
 	} {
 		repository, address, err := parseMirror(test.text)
 		if err != nil || repository != test.repository || address != test.address {
 			t.Errorf("%s: %q, %q, %v", test.text, repository, address, err)
 		}
 	}
-	for _, text := range []string{"", "deb.example.org/debian", "ftp://deb.example.org", "http:///debian", "security=", "security=/srv", "http://a b/%zz", "=http://x"} {
+	for _, text := range []string{"", "deb.example.org/debian", "ftp://deb.example.org", "http:///debian", "security=", "security=/srv", "http://a b/%zz", "=http://x", "iso:dvd.iso"} {
 		_, _, err := parseMirror(text)
-		fails(t, err, 1, fmt.Sprintf("the mirror %q is not [REPOSITORY=]URL with an http, https or file URL", text))
+		fails(t, err, 1, fmt.Sprintf("the mirror %q is not [REPOSITORY=]URL with an http, https or file URL, or iso:FILE[!/DIRECTORY] with an absolute path", text))
 	}
 }
 
@@ -212,7 +213,7 @@ func TestEpoch(t *testing.T) {
 	}
 	t.Setenv("SOURCE_DATE_EPOCH", "")
 	_, err := Open(Options{Cache: t.TempDir(), Mirrors: []string{"nonsense"}})
-	fails(t, err, 2, `the mirror "nonsense" is not [REPOSITORY=]URL with an http, https or file URL`)
+	fails(t, err, 2, `the mirror "nonsense" is not [REPOSITORY=]URL with an http, https or file URL, or iso:FILE[!/DIRECTORY] with an absolute path`)
 }
 
 func TestLock(t *testing.T) {
