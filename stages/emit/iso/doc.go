@@ -1,0 +1,2 @@
+// Package iso composes hybrid ISO 9660 images.
+package iso
