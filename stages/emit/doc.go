@@ -1,10 +1,10 @@
-// Package emit writes what a build leaves in its output directory: disk images ([Raw], [Qcow2]), a NAME.sha256 beside
-// each that `sha256sum -c` checks, and manifest.json ([Manifest]). [OpenImage] reads images back.
+// Package emit writes what a build leaves in its output directory: disk images ([Raw], [Qcow2]), media ([ISO]), a
+// NAME.sha256 beside each that `sha256sum -c` checks, and manifest.json ([Manifest]). [OpenImage] reads images back.
 //
 // Every file is written under a temporary name in the directory it belongs to, synced once, and renamed: it is there
 // whole or not at all. While a file is being replaced, its old .sha256 is gone, so that the two never disagree.
 //
-// Only data costs work: holes are neither read nor written. The one exception is the SHA-256 of a raw image, which
+// Only data costs work: holes are neither read nor written, except those of media. The SHA-256 of a raw image
 // must run over the zeros too. That happens in memory, concurrently with the writing, at the speed of one
 // processor: about 1.8 GB/s with SHA instructions, so 11 s for a sparse image of 20 GiB. qcow2 has no such cost.
 //

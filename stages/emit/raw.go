@@ -30,6 +30,18 @@ type piece struct {
 
 // Raw writes a disk as a sparse file at path, with its .sha256.
 func Raw(ctx context.Context, st *store.Store, im disk.Image, path string, o Options) (Output, error) {
+	return writeImage(ctx, st, im, path, o, false)
+}
+
+// ISO writes a medium, such as iso.Compose returns, at path, with its .sha256. Its zeros are written like everything else:
+// what burns, uploads and serves media knows nothing of holes, and a file without any never needs more room later. They
+// count as data for o.Progress.
+func ISO(ctx context.Context, st *store.Store, im disk.Image, path string, o Options) (Output, error) {
+	return writeImage(ctx, st, im, path, o, true)
+}
+
+// writeImage writes the bytes of im as they are: all of them when dense is set, else with holes for zeros.
+func writeImage(ctx context.Context, st *store.Store, im disk.Image, path string, o Options, dense bool) (Output, error) {
 	r, err := im.Open(st)
 	if err != nil {
 		return Output{}, err
@@ -44,16 +56,16 @@ func Raw(ctx context.Context, st *store.Store, im disk.Image, path string, o Opt
 		return Output{}, explain(path, err)
 	}
 	sum := sha256.New()
-	if err := writeRaw(ctx, out, sum, r, o); err != nil {
+	if err := writePieces(ctx, out, sum, r, o, dense); err != nil {
 		return Output{}, err
 	}
 	result := Output{Path: path, Size: im.Size, VirtualSize: im.Size, Digest: store.Digest(sum.Sum(nil))}
 	return result, out.commitImage(result.Digest)
 }
 
-// writeRaw reads the disk once and lets two goroutines at what was read: one writes the data and syncs it, the other
+// writePieces reads the disk once and lets two goroutines at what was read: one writes it and syncs the file, the other
 // hashes everything.
-func writeRaw(ctx context.Context, out *output, sum hash.Hash, r *disk.Reader, o Options) error {
+func writePieces(ctx context.Context, out *output, sum hash.Hash, r *disk.Reader, o Options, dense bool) error {
 	toFile, toHash := make(chan *piece, piecesAhead), make(chan *piece, piecesAhead)
 	free := make(chan []byte, piecesAhead)
 	for range piecesAhead {
@@ -81,9 +93,13 @@ func writeRaw(ctx context.Context, out *output, sum hash.Hash, r *disk.Reader, o
 	})
 	group.Go(func() error {
 		total, done := r.Image().DataSize(), int64(0)
+		write := writeSparse
+		if dense {
+			total, write = r.Size(), writeDense
+		}
 		for p := range toFile {
-			if p.data != nil {
-				if err := writeData(out, p.data, p.off); err != nil {
+			if p.data != nil || dense {
+				if err := write(ctx, out, p); err != nil {
 					return explain(out.path, err)
 				}
 				if done += p.length; o.Progress != nil {
@@ -101,7 +117,6 @@ func writeRaw(ctx context.Context, out *output, sum hash.Hash, r *disk.Reader, o
 		return nil
 	})
 	group.Go(func() error {
-		zeros := make([]byte, pieceSize)
 		for p := range toHash {
 			if p.data != nil {
 				sum.Write(p.data)
@@ -112,7 +127,7 @@ func writeRaw(ctx context.Context, out *output, sum hash.Hash, r *disk.Reader, o
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
-				sum.Write(zeros[:min(n, pieceSize)])
+				sum.Write(zeroPiece[:min(n, pieceSize)])
 			}
 		}
 		return nil
@@ -154,10 +169,31 @@ func readPieces(ctx context.Context, r *disk.Reader, free <-chan []byte, pass fu
 	return nil
 }
 
-var zeroBlock [blockSize]byte
+var (
+	zeroBlock [blockSize]byte
+	zeroPiece [pieceSize]byte
+)
 
-// writeData writes p at off but for the blocks that are zero, which the file reads as anyway.
-func writeData(w io.WriterAt, p []byte, off int64) error {
+// writeDense writes all of p.
+func writeDense(ctx context.Context, w io.WriterAt, p *piece) error {
+	if p.data != nil {
+		_, err := w.WriteAt(p.data, p.off)
+		return err
+	}
+	for n := int64(0); n < p.length; n += pieceSize {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if _, err := w.WriteAt(zeroPiece[:min(p.length-n, pieceSize)], p.off+n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeSparse writes the data of p but for the blocks that are zero, which the file reads as anyway.
+func writeSparse(_ context.Context, w io.WriterAt, piece *piece) error {
+	p, off := piece.data, piece.off
 	isZero := func(i int) (length int, zero bool) {
 		// Blocks are those of the file, so the first and the last may be shorter.
 		length = min(blockSize-int((off+int64(i))%blockSize), len(p)-i)
