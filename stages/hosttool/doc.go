@@ -27,13 +27,20 @@
 // Ownership needs a range of ids (the sandbox's mode "range") or root ("chroot"). The
 // modes "single" and "plain" are refused with exit status 3.
 //
+// Files that a session puts in the place of packages' files, such as a generator of
+// initramfs images that does nothing, are there from the beginning, and the packages'
+// own only when everything is installed: rpm is told to leave these paths alone, like
+// those of /dev, and dpkg that they are diverted.
+//
 // # RPM
 //
 // rpm is told where the target has its database and of what kind it is, by macros:
 // Debian's rpm, for one, has it in $HOME/.rpmdb. Only SQLite databases are written: of
 // a target whose rpm has another one, installing is refused. Plugins of the host's rpm
 // and dnf are off. Files of packages below /dev, /proc and /sys are left out
-// (%_netsharedpath), because nothing of these is captured; rpm -V knows it.
+// (%_netsharedpath), because nothing of these is captured. In the target's database they
+// count as shared over the network, as do the files that a session's stood in for, and
+// rpm -V passes them over.
 //
 // Keys of repositories are imported into the target's database, where dnf would put
 // them too: as packages named gpg-pubkey. They verify each package again before dnf
@@ -41,6 +48,10 @@
 //
 // The database holds the time of installation, and dnf's history as well: two builds
 // are alike in everything but these.
+//
+// Only dnf 4 is driven, also under the name yum: of dnf 5 and of yum 3 it is not known
+// here what they print and how they verify, so they are refused. Packages with device
+// nodes cannot be installed by an ordinary user, because rpm cannot make them.
 //
 // # Debian
 //
