@@ -187,3 +187,17 @@ func TestCommandError(t *testing.T) {
 		t.Errorf("without a shell: %v", err)
 	}
 }
+
+// What a command prints can be had besides the log, or instead of it.
+func TestRunStreams(t *testing.T) {
+	f := newFixture(t)
+	var stdout, stderr strings.Builder
+	_, log, err := stagetest.Run(f, f.cache, func(ctx context.Context, run *stages.Run) (*tree.Tree, error) {
+		return Run(ctx, run, f.pool, f.tree(), Options{Epoch: stagetest.Epoch}, func(ctx context.Context, s *Session) error {
+			return s.Run(ctx, Command{Name: "it", Args: []string{"/bin/sh", "-c", "echo out; echo err >&2"}, Stdout: &stdout, Stderr: &stderr})
+		})
+	})
+	if err != nil || stdout.String() != "out\n" || stderr.String() != "err\n" || log != "it: err\n" {
+		t.Errorf("%q, %q, %q, %v", stdout.String(), stderr.String(), log, err)
+	}
+}
