@@ -151,8 +151,9 @@ func (f Finder) devices() ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		// Memory is no medium, and loop devices are made of files of one.
-		if name := e.Name(); !strings.HasPrefix(name, "ram") && !strings.HasPrefix(name, "zram") && !strings.HasPrefix(name, "loop") {
+		name := e.Name()
+		// Memory is no medium, loop devices are made of files of one, and floppy disks take seconds to say no.
+		if !slices.ContainsFunc([]string{"ram", "zram", "loop", "fd"}, func(kind string) bool { return strings.HasPrefix(name, kind) }) {
 			names = append(names, name)
 		}
 	}
@@ -164,12 +165,12 @@ func (f Finder) devices() ([]string, error) {
 func (f Finder) look(name string) (*Medium, error) {
 	m := &Medium{Name: name, Path: filepath.Join(f.Dev, name), Disk: f.disk(name)}
 	m.Model = f.attribute(m.Disk, "device/model")
-	// A drive without a disc is opened in no time; without O_NONBLOCK it would wait for one.
-	fd, err := unix.Open(m.Path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	// Not with O_NONBLOCK: a drive without a disc would be opened, too.
+	device, err := os.Open(m.Path)
 	if err != nil {
 		return nil, reason(err)
 	}
-	m.device = os.NewFile(uintptr(fd), m.Path)
+	m.device = device
 	if m.Config, m.Volume, err = f.read(m.device); err != nil {
 		m.device.Close()
 		return nil, reason(err)
