@@ -42,8 +42,9 @@ distro "debian-12" {
     }
 
     signed {
-      packages = ["shim-signed", "shim-helpers-amd64-signed", "grub-efi-amd64-signed"]
-      prefix   = "/EFI/debian"
+      packages  = ["shim-signed", "shim-helpers-amd64-signed", "grub-efi-amd64-signed"]
+      prefix    = "/EFI/debian"
+      cd_prefix = "/boot/grub"
 
       file "shim" {
         sources = ["/usr/lib/shim/shimx64.efi.signed"]
@@ -57,6 +58,11 @@ distro "debian-12" {
 
       file "grub" {
         sources = ["/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"]
+        name    = "grubx64.efi"
+      }
+
+      file "grub-cd" {
+        sources = ["/usr/lib/grub/x86_64-efi-signed/gcdx64.efi.signed"]
         name    = "grubx64.efi"
       }
     }
@@ -82,8 +88,9 @@ distro "debian-12" {
     }
 
     signed {
-      packages = ["shim-signed", "shim-helpers-arm64-signed", "grub-efi-arm64-signed"]
-      prefix   = "/EFI/debian"
+      packages  = ["shim-signed", "shim-helpers-arm64-signed", "grub-efi-arm64-signed"]
+      prefix    = "/EFI/debian"
+      cd_prefix = "/boot/grub"
 
       file "shim" {
         sources = ["/usr/lib/shim/shimaa64.efi.signed"]
@@ -97,6 +104,11 @@ distro "debian-12" {
 
       file "grub" {
         sources = ["/usr/lib/grub/arm64-efi-signed/grubaa64.efi.signed"]
+        name    = "grubaa64.efi"
+      }
+
+      file "grub-cd" {
+        sources = ["/usr/lib/grub/arm64-efi-signed/gcdaa64.efi.signed"]
         name    = "grubaa64.efi"
       }
     }

@@ -250,7 +250,12 @@ func (d Decoder) architecture(blk *decode.Block) Architecture {
 			fb := decode.New(fmt.Sprintf("file %q", f.Label()), d.Diags, f.Parts...)
 			fb.Require("sources", `sources = ["/usr/lib/shim/shimx64.efi.signed"]`)
 			fb.Require("name", `name = "shimx64.efi"`)
-			a.Signed.Files = append(a.Signed.Files, SignedFile{Role: f.Label(), Sources: fb.Strings("sources"), Name: fb.String("name", "")})
+			file := SignedFile{Role: f.Label(), Sources: fb.Strings("sources"), Name: fb.String("name", "")}
+			if file.Role == RoleMediumGrub {
+				a.Signed.Medium = &SignedMedium{Prefix: d.absolute(s, "cd_prefix"), Sources: file.Sources, Name: file.Name}
+			} else {
+				a.Signed.Files = append(a.Signed.Files, file)
+			}
 			fb.Close()
 		}
 		s.Close()

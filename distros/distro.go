@@ -138,6 +138,19 @@ type Signed struct {
 	// sources of Files, * stands for the one directory of the packages which holds the GRUB.
 	Prefix string
 	Files  []SignedFile // what to copy to the ESP
+
+	// Medium is the GRUB made for installation media. Nil: there is none, and the one of Files serves them.
+	Medium *SignedMedium
+}
+
+// RoleMediumGrub is the role of a file that becomes Signed.Medium.
+const RoleMediumGrub = "grub-cd"
+
+// SignedMedium is a signed GRUB for CDs and the like.
+type SignedMedium struct {
+	Prefix  string   // directory where it looks for grub.cfg, on the file system it was started from: "/boot/grub"
+	Sources []string // in the tools tree, the first which exists: "/usr/lib/grub/x86_64-efi-signed/gcdx64.efi.signed"
+	Name    string   // file name beside the shim, which starts no other: "grubx64.efi"
 }
 
 // SignedFile is one signed program to put on the EFI system partition.

@@ -62,7 +62,10 @@ func TestEveryDistribution(t *testing.T) {
 				roles[f.Role] = true
 				check(len(f.Sources) > 0 && strings.HasSuffix(f.Name, a.EFIName+".efi"), "%s: %+v", a.Name, f)
 			}
-			check(roles["shim"] && roles["mokmanager"] && roles["grub"], "%s: signed roles %v", a.Name, roles)
+			check(roles["shim"] && roles["mokmanager"] && roles["grub"] && len(roles) == 3, "%s: signed roles %v", a.Name, roles)
+			if m := a.Signed.Medium; m != nil {
+				check(len(m.Sources) > 0 && m.Name == "grub"+a.EFIName+".efi" && path.IsAbs(m.Prefix), "%s: %+v", a.Name, m)
+			}
 		}
 	}
 }
@@ -78,6 +81,9 @@ func TestInheritance(t *testing.T) {
 	}
 	if len(d.Base.Packages) != 0 || d.Repositories[1].AptLabel != "Debian-Security" || len(d.Grow.Packages) != 1 {
 		t.Errorf("%+v", d)
+	}
+	if m := a.Signed.Medium; m == nil || m.Prefix != "/boot/grub" || m.Name != "grubx64.efi" || m.Sources[0] != "/usr/lib/grub/x86_64-efi-signed/gcdx64.efi.signed" {
+		t.Errorf("GRUB of media: %+v", m)
 	}
 	if _, ok := d.Architecture("riscv64"); ok {
 		t.Error("an architecture from nowhere")

@@ -79,8 +79,10 @@
 //	    packages         list; packages that hold them; their dependencies are not needed
 //	    prefix*          directory on the ESP where the signed GRUB looks for grub.cfg, as built into it. Where that is not
 //	                     known, "/EFI/*": here and in sources, * stands for the one directory of the packages with the GRUB
-//	    file "ROLE" { sources*  name* }     ROLE: shim, mokmanager, grub. sources are paths in the packages, the first that
-//	                                        exists is taken; name is the file's name on the ESP
+//	    cd_prefix        the same for the role grub-cd: directory on the file system that GRUB is started from
+//	    file "ROLE" { sources*  name* }     ROLE: shim, mokmanager, grub, and grub-cd, a GRUB for installation media, without
+//	                                        which grub serves them. sources are paths in the packages, the first that exists
+//	                                        is taken; name is the file's name on the ESP
 //	  }
 //	}
 //

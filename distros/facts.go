@@ -78,6 +78,9 @@ func (d *Distro) Facts() []Fact {
 			for _, f := range a.Signed.Files {
 				add(FactEFI, "%s: %s", f.Name, strings.Join(f.Sources, " or "))
 			}
+			if m := a.Signed.Medium; m != nil {
+				add(FactEFI, "%s of media, looking in %s: %s", m.Name, m.Prefix, strings.Join(m.Sources, " or "))
+			}
 		}
 	}
 	add(FactFilesystems, "ext4: %s", strings.Join(d.Ext4.Features, ","))

@@ -23,8 +23,9 @@ distro "ubuntu-24.04" {
     kernels = ["linux-image-virtual"]
 
     signed {
-      packages = ["shim-signed", "grub-efi-amd64-signed"]
-      prefix   = "/EFI/ubuntu"
+      packages  = ["shim-signed", "grub-efi-amd64-signed"]
+      prefix    = "/EFI/ubuntu"
+      cd_prefix = "/boot/grub"
 
       # Since 1.51.3 shimx64.efi.signed is an alternative, which exists only after the package is configured.
       file "shim" {
@@ -39,6 +40,11 @@ distro "ubuntu-24.04" {
 
       file "grub" {
         sources = ["/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"]
+        name    = "grubx64.efi"
+      }
+
+      file "grub-cd" {
+        sources = ["/usr/lib/grub/x86_64-efi-signed/gcdx64.efi.signed"]
         name    = "grubx64.efi"
       }
     }
