@@ -89,16 +89,17 @@ func untilConfigured(b *testing.B, events []byte) time.Duration {
 	return sum
 }
 
-// dnf is dnf with a configuration, a home and a cache of its own.
+// dnf is dnf with a configuration and a home of its own.
 type dnf struct {
-	dir   string
-	roots int
+	dir  string
+	root string // the latest
 }
 
 func newDNF(b *testing.B, site *rpmSite) *dnf {
 	b.Helper()
 	d := &dnf{dir: b.TempDir()}
 	for name, text := range map[string]string{
+		"log/.keep":       "",
 		"repos/base.repo": fmt.Sprintf("[base]\nname=base\nbaseurl=%s\ngpgcheck=1\nrepo_gpgcheck=1\ngpgkey=file://%s\n", site.url, site.Key),
 		".rpmmacros":      "%_dbpath /var/lib/rpm\n%_db_backend sqlite\n",
 	} {
@@ -109,26 +110,37 @@ func newDNF(b *testing.B, site *rpmSite) *dnf {
 	return d
 }
 
-// install returns the command that installs the packages into a new root. As in a build,
-// the kernel's scriptlet makes no initramfs.
+// install returns the command that installs the packages into a new root, which has what
+// was downloaded into the one before. As in a build, the kernel's scriptlet makes no
+// initramfs.
 func (d *dnf) install(b *testing.B, more ...string) *exec.Cmd {
 	b.Helper()
-	d.roots++
-	root := filepath.Join(d.dir, fmt.Sprint("root", d.roots))
-	for _, path := range []string{"etc/kernel/install.d/50-dracut.install", "var/log/.keep"} {
+	const cache = "var/cache/dnf" // where dnf has it below the root
+	root, before := b.TempDir(), d.root
+	if d.root = root; before != "" {
+		if err := os.MkdirAll(filepath.Join(root, filepath.Dir(cache)), 0o755); err != nil {
+			b.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(before, cache), filepath.Join(root, cache)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, path := range []string{"etc/kernel/install.d/50-dracut.install", "var/log/.keep", "proc/.keep", "dev/.keep"} {
 		if err := writeInto(root, path, ""); err != nil {
 			b.Fatal(err)
 		}
 	}
 	args := []string{
 		"-y", "--installroot", root, "--releasever", "1", "--forcearch", "x86_64", "--setopt=module_platform_id=platform:rpmtest1", "--setopt=install_weak_deps=0",
-		"--setopt=reposdir=" + filepath.Join(d.dir, "repos"), "--setopt=cachedir=" + filepath.Join(d.dir, "cache"), "--setopt=keepcache=1",
+		"--setopt=reposdir=" + filepath.Join(d.dir, "repos"), "--setopt=cachedir=/" + cache, "--setopt=keepcache=1",
 		"--setopt=logdir=" + filepath.Join(d.dir, "log"), "install",
 	}
 	for _, p := range append(more, rpmPackages...) {
 		args = append(args, strings.Replace(p, "@^", "@", 1))
 	}
-	cmd := exec.Command("dnf", args...)
+	// Scriptlets of both sides have /proc and /dev.
+	const script = `mount -t proc proc "$0/proc" && mount --bind /dev "$0/dev" && exec dnf "$@"`
+	cmd := exec.Command("unshare", append([]string{"--mount", "sh", "-c", script, root}, args...)...)
 	cmd.Env = append(os.Environ(), "HOME="+d.dir)
 	return cmd
 }

@@ -218,20 +218,13 @@ func (p *Package) describe(h *header, size uint32) {
 func (p *Package) relate(h *header) {
 	self := Equal(p.Name, p.evr())
 	provides := append([]Dependency{self}, p.Provides...)
-	requires := slices.Clone(p.Requires)
-	for _, feature := range []Dependency{
-		{"rpmlib(CompressedFileNames)", senseLess | senseEqual | senseRPMLib, "3.0.4-1"},
-		{"rpmlib(FileDigests)", senseLess | senseEqual | senseRPMLib, "4.6.0-1"},
-		{"rpmlib(PayloadFilesHavePrefix)", senseLess | senseEqual | senseRPMLib, "4.0-1"},
-		{"rpmlib(PayloadIsZstd)", senseLess | senseEqual | senseRPMLib, "5.4.18-1"},
-	} {
-		requires = append(requires, feature)
-	}
+	requires := append(slices.Clone(p.Requires), rpmlib("CompressedFileNames", "3.0.4-1"), rpmlib("FileDigests", "4.6.0-1"),
+		rpmlib("PayloadFilesHavePrefix", "4.0-1"), rpmlib("PayloadIsZstd", "5.4.18-1"))
 	if slices.ContainsFunc(requires, func(d Dependency) bool { return d.Name[0] == '(' }) {
-		requires = append(requires, Dependency{"rpmlib(RichDependencies)", senseLess | senseEqual | senseRPMLib, "4.12.0-1"})
+		requires = append(requires, rpmlib("RichDependencies", "4.12.0-1"))
 	}
 	if slices.ContainsFunc(p.Files, func(f File) bool { return f.Caps != "" }) {
-		requires = append(requires, Dependency{"rpmlib(FileCaps)", senseLess | senseEqual | senseRPMLib, "4.6.1-1"})
+		requires = append(requires, rpmlib("FileCaps", "4.6.1-1"))
 	}
 	requires = append(requires, p.interpreters()...)
 	for _, relation := range []struct {
@@ -257,12 +250,17 @@ func (p *Package) relate(h *header) {
 	}
 }
 
+// rpmlib is what rpm itself must be able to do, and since which version it is.
+func rpmlib(feature, version string) Dependency {
+	return Dependency{"rpmlib(" + feature + ")", senseLess | senseEqual | senseRPMLib, version}
+}
+
 // interpreters returns what the scriptlets have to be run by.
 func (p *Package) interpreters() []Dependency {
 	var all []Dependency
 	add := func(program string, flag uint32) {
 		if program == Lua {
-			all = append(all, Dependency{"rpmlib(BuiltinLuaScripts)", senseLess | senseEqual | senseRPMLib, "4.2.2-1"})
+			all = append(all, rpmlib("BuiltinLuaScripts", "4.2.2-1"))
 		} else {
 			all = append(all, Dependency{Name: program, Flags: senseInterpreter | flag})
 		}
