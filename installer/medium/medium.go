@@ -67,6 +67,9 @@ type File struct {
 	path   string
 }
 
+// Name names the file and the device, for messages.
+func (f *File) Name() string { return f.path + " on " + f.medium.String() }
+
 // ReadAt implements io.ReaderAt. Errors name the device, and say when it was taken away.
 func (f *File) ReadAt(p []byte, offset int64) (int, error) {
 	n, err := f.File.ReadAt(p, offset)
