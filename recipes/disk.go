@@ -84,8 +84,17 @@ func (l *loader) disk(b *decode.Body, boot Boot) Disk {
 	return d
 }
 
-// size reads a size in bytes, 0 when it is not written.
+// size reads a size of something on the disk in bytes, 0 when it is not written.
 func (l *loader) size(s *decode.Body, name string) int64 {
+	n := l.bytes(s, name)
+	if n%partitionAlignment != 0 {
+		l.errorf(s.Range(name), "Invalid size", "Sizes on a disk are multiples of 1MiB, so that partitions are aligned. Write: %s = %q", name, FormatSize(alignUp(n)))
+	}
+	return n
+}
+
+// bytes reads any size in bytes, 0 when it is not written.
+func (l *loader) bytes(s *decode.Body, name string) int64 {
 	v, at, ok := s.Value(name)
 	if !ok {
 		return 0
@@ -101,9 +110,6 @@ func (l *loader) size(s *decode.Body, name string) int64 {
 	}
 	if n == 0 {
 		l.errorf(at, "Invalid size", "The size cannot be zero.")
-	}
-	if n%partitionAlignment != 0 {
-		l.errorf(at, "Invalid size", "Sizes on a disk are multiples of 1MiB, so that partitions are aligned. Write: %s = %q", name, FormatSize(alignUp(n)))
 	}
 	return n
 }

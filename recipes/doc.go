@@ -71,6 +71,7 @@
 //	  inputs     list     files and directories, readable at /run/imagefactory/inputs/<last element of the path>
 //	  env        map      environment
 //	  network    bool     default false
+//	  stage      string   "install": runs on the installed machine instead, see below. Not with after, before and inputs
 //	}
 //
 // The pipeline is lock → packages → rootfs → configure (maintainer scripts) → customize (files, users) → scripts →
@@ -116,9 +117,47 @@
 //	output "raw" {}
 //	output "qcow2" { compression = "zstd" | "deflate" | "none"  level }    level 1 is fastest; zstd to 19, deflate to 9
 //
+//	output "iso" {
+//	  mode        string  "install" (default): writes the image to a disk of the machine it is started on; "live": runs
+//	                      the system from the medium, with changes in memory
+//	  label       string  volume label: 1 to 32 of A-Z 0-9 _; default: name and version
+//	  confirm     bool    the default menu entry asks before anything is written; default false
+//	  after       string  what follows an installation: "reboot" (default), "poweroff" or "halt"
+//	  on_failure  string  what follows a failure: "shell" (default), "reboot" or "halt"
+//
+//	  target {
+//	    match                          "only" (default), "smallest-empty" or "largest-empty"
+//	    by_id by_path serial wwn model patterns of path.Match for the whole value; by_id and by_path are names below
+//	                                   /dev/disk/by-id and /dev/disk/by-path
+//	    min_size max_size              sizes, inclusive
+//	    rotational                     true: disks that turn; false: those that do not
+//	    transport                      "nvme", "sata", "ata", "sas", "scsi", "virtio", "usb", "mmc", "fc", "iscsi", "xen"
+//	    wipe                           true: take disks that hold data, too; default false
+//	    preserve                       labels of partitions which keep their contents where the disk has them already
+//	  }
+//
+//	  events { console  url }          where the installer reports in JSON: "ttyS0"; a URL it posts to
+//	}
+//
+//	output "pxe" { url*  … }           url is where the directory will be served, http or https; the rest as of iso,
+//	                                   without label, and mode "install" alone
+//
+// There is at most one output of each type. An ISO starts from CD and from USB, with what firmware has.
+//
+// All conditions of target must hold; of the disks that are left, match takes one: the only one, or the smallest or the
+// largest of those that hold nothing. When that is no unique answer, nothing is installed, and a table says of every disk
+// why it was not taken. The medium itself, disks in use and disks smaller than the image are never taken; removable disks
+// and disks on USB only when a condition names them; disks that hold a partition table, a file system or a part of one
+// (RAID, LVM, encryption) only with wipe, or when they have every partition of preserve where the image has it. A disk
+// that holds nothing needs neither, so the same recipe installs machines for the first time and again. Arguments of the
+// kernel change the policy by hand; they are in package installer/config.
+//
+// A script with stage = "install" runs on the machine when the image is on its disk: as root, with the installed root as
+// its root directory, in order of definition. The image does not depend on it.
+//
 // Sizes are strings of a whole number and KiB, MiB, GiB or TiB. On the disk they are multiples of 1MiB.
 //
-// Blocks trim and container, outputs iso and upgrade, layout ab and file system xfs belong to later versions; they are
+// Blocks trim and container, output upgrade, layout ab and file system xfs belong to later versions; they are
 // reported, never ignored.
 //
 // # Values

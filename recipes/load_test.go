@@ -1,6 +1,7 @@
 package recipes
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"testing/fstest"
 
 	"github.com/imagefactory/imagefactory/distros"
+	"github.com/imagefactory/imagefactory/installer/config"
+	"github.com/imagefactory/imagefactory/installer/disks"
 )
 
 // full uses every block and attribute of the language.
@@ -152,6 +155,48 @@ output "qcow2" {
   compression = "deflate"
   level       = 9
 }
+
+script "register" {
+  stage   = "install"
+  run     = "run.sh"
+  env     = { ROLE = var.role }
+  network = true
+}
+
+script "say" {
+  stage  = "install"
+  inline = "echo installed"
+}
+
+output "iso" {
+  mode       = "install"
+  label      = "KUBE_NODE"
+  confirm    = true
+  after      = "poweroff"
+  on_failure = "halt"
+  target {
+    match      = "only"
+    by_id      = "nvme-*"
+    by_path    = "pci-*"
+    serial     = "S3?Z*"
+    wwn        = "eui.*"
+    model      = "SAMSUNG *"
+    min_size   = "100GiB"
+    max_size   = "1920378863KiB"
+    rotational = false
+    transport  = "nvme"
+    wipe       = true
+    preserve   = ["DATA"]
+  }
+  events {
+    console = "ttyS1"
+    url     = "http://events.example.com/install?node=1"
+  }
+}
+
+output "pxe" {
+  url = "https://boot.example.com:8443/images/node/"
+}
 `
 
 func TestLoadEverything(t *testing.T) {
@@ -228,7 +273,69 @@ func TestLoadEverything(t *testing.T) {
 	}
 	same(t, "mounts", mounts, []string{"/", "/boot/efi", "/srv"})
 	same(t, "boot", r.Boot, Boot{Firmware: []string{"bios", "uefi"}, SecureBoot: "off", Console: []string{"tty0", "ttyS1,9600n8"}, Cmdline: []string{"quiet", "mitigations=off"}, PasswordPBKDF2: "grub.pbkdf2.sha512.10000.AB.CD"})
-	same(t, "outputs", r.Outputs, []Output{{Type: "raw", Compression: "none"}, {Type: "qcow2", Compression: "deflate", Level: 9}})
+	same(t, "outputs", r.Outputs, []Output{{Type: "raw", Compression: "none"}, {Type: "qcow2", Compression: "deflate", Level: 9},
+		{Type: "iso", Compression: "none", Media: &Media{
+			Mode: "install", Label: "KUBE_NODE", Confirm: true, After: "poweroff", OnFailure: "halt",
+			Target: Target{
+				Match: "only", ByID: "nvme-*", ByPath: "pci-*", Serial: "S3?Z*", WWN: "eui.*", Model: "SAMSUNG *",
+				MinSize: 100 << 30, MaxSize: 1920378863 << 10, Rotational: new(bool), Transport: "nvme", Wipe: true, Preserve: []string{"DATA"},
+			},
+			Events: Events{Console: "ttyS1", URL: "http://events.example.com/install?node=1"},
+		}},
+		{Type: "pxe", Compression: "none", Media: &Media{
+			Mode: "install", After: "reboot", OnFailure: "shell", Target: Target{Match: "only"}, URL: "https://boot.example.com:8443/images/node",
+		}},
+	})
+	same(t, "build scripts", names(r.Scripts), []string{"one", "early", "zero", "configured"})
+	same(t, "install scripts", names(r.InstallScripts), []string{"register", "say"})
+	register := r.InstallScripts[0]
+	same(t, "register", []any{string(register.Content), register.Inline, register.Network, register.Env, register.After}, []any{"#!/bin/sh -e\ntrue\n", false, true, map[string]string{"ROLE": "worker"}, ""})
+}
+
+func TestLiveMedium(t *testing.T) {
+	r, p := loadText(t, strings.Replace(base, `output "raw" {}`, iso(`mode = "live"`), 1), Options{})
+	if len(p.Diagnostics) > 0 {
+		t.Fatal(p.Error())
+	}
+	same(t, "outputs", r.Outputs, []Output{{Type: "iso", Compression: "none", Media: &Media{Mode: "live", Label: "NODE_1_0", OnFailure: "shell"}}})
+}
+
+func TestVolumeLabel(t *testing.T) {
+	for _, c := range []struct{ name, version, want string }{
+		{"node", "1.0", "NODE_1_0"},
+		{"Kube-Node", "1.0~rc1+2", "KUBE_NODE_1_0_RC1_2"},
+		{"a-very-long-name-of-an-image", "2024.10", "A_VERY_LONG_NAME_OF_AN_IMAGE_202"},
+	} {
+		if got := VolumeLabel(c.name, c.version); got != c.want {
+			t.Errorf("%s %s: %s, want %s", c.name, c.version, got, c.want)
+		}
+	}
+}
+
+// TestMediaWordsAreTheInstallers compares what recipes may say with what the installer knows.
+func TestMediaWordsAreTheInstallers(t *testing.T) {
+	same(t, "modes", MediaModes, []string{config.ModeInstall, config.ModeLive})
+	same(t, "ends", MediaEnds, []string{config.Reboot, config.PowerOff, config.Halt})
+	same(t, "failures", MediaFailures, []string{config.Shell, config.Reboot, config.Halt})
+	same(t, "matches", TargetMatches, []string{config.MatchSmallestEmpty, config.MatchLargestEmpty, config.MatchOnly})
+	transports := []string{disks.NVMe, disks.SATA, disks.ATA, disks.SAS, disks.SCSI, disks.VirtIO, disks.USB, disks.MMC, disks.FC, disks.ISCSI, disks.Xen}
+	same(t, "transports", Transports, transports)
+}
+
+// TestOtherOutputsKeepTheirIdentity guards the caches: what media added to the language changes no image without them.
+func TestOtherOutputsKeepTheirIdentity(t *testing.T) {
+	r, p := loadText(t, base, Options{})
+	if p.Err() != nil {
+		t.Fatal(p)
+	}
+	text, err := json.Marshal(r.Outputs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "output", string(text), `[{"Type":"raw","Compression":"none","Level":0}]`)
+	if text, err = json.Marshal(r); err != nil || strings.Contains(string(text), "InstallScripts") {
+		t.Errorf("%s, %v", text, err)
+	}
 }
 
 func same(t *testing.T, what string, got, want any) {

@@ -243,6 +243,12 @@ var mistakes = []mistake{
 	{name: "script input missing", old: `after  = "tune"`, new: `inputs = ["file"]`},
 	{name: "script inputs of one name", old: `after  = "tune"`, new: `inputs = ["inputs", "other/inputs"]`},
 	{name: "script environment", old: `after  = "tune"`, new: `env = { "MY-ROLE" = "worker" }`},
+	{name: "script of an unknown stage", old: `after  = "tune"`, new: `stage = "instal"`},
+	{name: "script of a stage of the build", old: `after  = "tune"`, new: `stage = "customize"`},
+	{name: "script of the installation with a place", old: "output \"raw\" {}", new: "output \"iso\" {}\nscript \"x\" {\n  stage  = \"install\"\n  after  = \"tune\"\n  inline = \"true\"\n}"},
+	{name: "script of the installation with inputs", old: "output \"raw\" {}", new: "output \"iso\" {}\nscript \"x\" {\n  stage  = \"install\"\n  inputs = [\"inputs\"]\n  inline = \"true\"\n}"},
+	{name: "script after one of the installation", old: "after  = \"tune\"\n  inline = \"true\"\n}", new: "after  = \"x\"\n  inline = \"true\"\n}\nscript \"x\" {\n  stage  = \"install\"\n  inline = \"true\"\n}\noutput \"iso\" {}"},
+	{name: "script of an installation that never is", old: `after  = "tune"`, new: `stage = "install"`},
 	{name: "script named like a stage", old: `script "late"`, new: `script "customize"`},
 
 	// Files and users.
@@ -315,13 +321,57 @@ var mistakes = []mistake{
 	{name: "timeout out of range", old: `["bios", "uefi"]`, new: "[\"uefi\"]\n  timeout = -1"},
 	{name: "GRUB password in clear text", old: `["bios", "uefi"]`, new: "[\"uefi\"]\n  password_pbkdf2 = \"secret\""},
 	{name: "missing output", old: `output "raw" {}`, new: ``},
-	{name: "output of a later version", old: `output "raw" {}`, new: "output \"iso\" {\n  mode = \"install\"\n}"},
+	{name: "output of a later version", old: `output "raw" {}`, new: `output "upgrade" {}`},
 	{name: "unknown output", old: `output "raw"`, new: `output "qcow"`},
 	{name: "unknown compression", old: `output "raw" {}`, new: "output \"qcow2\" {\n  compression = \"gzip\"\n}"},
 	{name: "level out of range", old: `output "raw" {}`, new: "output \"qcow2\" {\n  compression = \"deflate\"\n  level = 22\n}"},
 	{name: "level without compression", old: `output "raw" {}`, new: "output \"qcow2\" {\n  compression = \"none\"\n  level = 1\n}"},
 	{name: "compressed raw", old: `output "raw" {}`, new: "output \"raw\" {\n  compression = \"zstd\"\n}"},
+
+	// Media.
+	{name: "unknown mode", old: `output "raw" {}`, new: iso(`mode = "installer"`)},
+	{name: "mode only the command line has", old: `output "raw" {}`, new: iso(`mode = "rescue"`)},
+	{name: "label too long", old: `output "raw" {}`, new: iso(`label = "KUBERNETES_NODE_WITH_EVERYTHING_IN_IT"`)},
+	{name: "label in lower case", old: `output "raw" {}`, new: iso(`label = "kube-node"`)},
+	{name: "empty label", old: `output "raw" {}`, new: iso(`label = ""`)},
+	{name: "unknown after", old: `output "raw" {}`, new: iso(`after = "shutdown"`)},
+	{name: "unknown on_failure", old: `output "raw" {}`, new: iso(`on_failure = "poweroff"`)},
+	{name: "compressed iso", old: `output "raw" {}`, new: iso(`compression = "zstd"`)},
+	{name: "two isos", old: `output "raw" {}`, new: iso(``) + "\n" + iso(`mode = "live"`)},
+	{name: "live with a target", old: `output "raw" {}`, new: iso("mode = \"live\"\n  confirm = true\n  after = \"reboot\"\n  target {}")},
+	{name: "live and a script of the installation", old: "output \"raw\" {}", new: iso(`mode = "live"`) + "\nscript \"x\" {\n  stage  = \"install\"\n  inline = \"true\"\n}"},
+	{name: "iso nothing can start", old: "distro  = \"debian-12\"\narch    = \"x86_64\"", new: "distro  = \"mine\"\narch    = \"arm64\"\n" + iso(``) + "\ndistro \"mine\" {\n  inherits = \"ubuntu-24.04\"\n  architecture \"aarch64\" {\n    package_arch = \"arm64\"\n  }\n}\n"},
+	{name: "unknown match", old: `output "raw" {}`, new: target(`match = "smallest"`)},
+	{name: "match that is a device", old: `output "raw" {}`, new: target(`match = "/dev/sda"`)},
+	{name: "empty disk that is wiped", old: `output "raw" {}`, new: target("match = \"smallest-empty\"\n    wipe = true")},
+	{name: "empty disk that keeps something", old: "}\n\nboot {\n  firmware = [\"bios\", \"uefi\"]\n}\n\noutput \"raw\" {}\n", new: "  partition \"DATA\" {\n    role = \"data\"\n    size = \"1GiB\"\n  }\n}\n" + target("match = \"largest-empty\"\n    preserve = [\"DATA\"]") + "\n"},
+	{name: "sizes the wrong way round", old: `output "raw" {}`, new: target("min_size = \"2TiB\"\n    max_size = \"1TiB\"")},
+	{name: "disk smaller than the image", old: `output "raw" {}`, new: target(`max_size = "1GiB"`)},
+	{name: "disk size of a vendor", old: `output "raw" {}`, new: target(`min_size = "480GB"`)},
+	{name: "unknown transport", old: `output "raw" {}`, new: target(`transport = "ahci"`)},
+	{name: "flash that turns", old: `output "raw" {}`, new: target("transport = \"nvme\"\n    rotational = true")},
+	{name: "invalid pattern", old: `output "raw" {}`, new: target(`serial = "S3Z[0"`)},
+	{name: "empty pattern", old: `output "raw" {}`, new: target(`model = ""`)},
+	{name: "path for an id", old: `output "raw" {}`, new: target("by_id = \"/dev/disk/by-id/ata-*\"\n    by_path = \"/dev/sda\"")},
+	{name: "preserve a partition the disk lacks", old: `output "raw" {}`, new: target(`preserve = ["PERSIST"]`)},
+	{name: "preserve the system", old: `output "raw" {}`, new: target(`preserve = ["ROOT", "ESP", "BIOS"]`)},
+	{name: "unknown attribute of target", old: `output "raw" {}`, new: target(`device = "/dev/sda"`)},
+	{name: "events to nowhere", old: `output "raw" {}`, new: iso(`events {}`)},
+	{name: "events to a console with a speed", old: `output "raw" {}`, new: iso("events {\n    console = \"ttyS0,115200n8\"\n  }")},
+	{name: "events to a host", old: `output "raw" {}`, new: iso("events {\n    url = \"events.example.com/x\"\n  }")},
+	{name: "iso with a url", old: `output "raw" {}`, new: iso(`url = "http://boot.example.com/node"`)},
+	{name: "pxe without a url", old: `output "raw" {}`, new: `output "pxe" {}`},
+	{name: "pxe with a url of another scheme", old: `output "raw" {}`, new: "output \"pxe\" {\n  url = \"tftp://boot.example.com/node\"\n}"},
+	{name: "pxe with a query", old: `output "raw" {}`, new: "output \"pxe\" {\n  url = \"http://boot.example.com/node?x=1\"\n}"},
+	{name: "pxe with a label", old: `output "raw" {}`, new: "output \"pxe\" {\n  url = \"http://boot.example.com/node\"\n  label = \"NODE\"\n}"},
+	{name: "pxe that runs live", old: `output "raw" {}`, new: "output \"pxe\" {\n  url  = \"http://boot.example.com/node\"\n  mode = \"live\"\n}"},
 }
+
+// iso is an output "iso" with attributes or blocks.
+func iso(more string) string { return "output \"iso\" {\n  " + more + "\n}" }
+
+// target is an output "iso" with attributes of its target.
+func target(more string) string { return iso("target {\n    " + more + "\n  }") }
 
 // debRootfs is the part of the base recipe from the distribution to its packages.
 const debRootfs = `distro  = "debian-12"

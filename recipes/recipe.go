@@ -29,7 +29,11 @@ type Recipe struct {
 	Users   []User   // in order of definition
 	Disk    Disk
 	Boot    Boot
-	Outputs []Output // in order of definition; at least one
+	Outputs []Output // in order of definition; at least one, and at most one of each type
+
+	// InstallScripts are the scripts with stage = "install": they run in order of definition, on the machine that is
+	// installed, in the root that was installed. The image itself does not depend on them. They have no Inputs.
+	InstallScripts []Script `json:",omitempty"`
 }
 
 // Rootfs says what the root file system is made of.
@@ -77,7 +81,8 @@ func (r Rootfs) TakesPackages() bool {
 	return r.Installer != InstallerArchive && r.Installer != InstallerImage
 }
 
-// Script is one program run inside the image while it is built; each is a cached stage of its own.
+// Script is one program run inside the image: while it is built, each a cached stage of its own, or after it was
+// installed.
 type Script struct {
 	Name    string            // block label, unique
 	After   string            // stage or script it follows: a script's name or one of AnchorStages; see ScriptOrder
@@ -166,12 +171,81 @@ func (b Boot) Has(firmware string) bool {
 	return false
 }
 
-// Output is one file the build leaves.
+// Output is one file the build leaves, or of "pxe" one directory.
 type Output struct {
 	Type        string // block label: one of OutputTypes
-	Compression string // qcow2: "zstd" (default), "deflate" or "none"; raw: "none"
+	Compression string // qcow2: "zstd" (default), "deflate" or "none"; others: "none"
 	Level       int    // compression level, 1 fastest; 0: the format's default
+	Media       *Media `json:",omitempty"` // of "iso" and "pxe", else nil
 }
+
+// Media says what an output "iso" or "pxe" does with the machine it is started on.
+type Media struct {
+	Mode      string // MediaInstall (default), or of an ISO MediaLive
+	Label     string // of an ISO: volume label, 1 to 32 of A-Z 0-9 _; default: VolumeLabel(name, version). Else empty
+	Confirm   bool   // the default menu entry asks before anything is written; default false
+	After     string // what follows an installation: one of MediaEnds; default "reboot". Empty when live
+	OnFailure string // what follows a failure: one of MediaFailures; default "shell"
+	Target    Target // zero when live
+	Events    Events
+	URL       string // of "pxe": where the directory is served, http or https, without "/" at its end. Else empty
+}
+
+// Target says which disk is installed on. All conditions that are set must hold; of the disks that are left, Match takes
+// one. Globs are those of path.Match and are matched against the whole value.
+type Target struct {
+	Match      string   // one of TargetMatches; default "only"
+	ByID       string   // glob for a name in /dev/disk/by-id; empty: any
+	ByPath     string   // glob for a name in /dev/disk/by-path; empty: any
+	Serial     string   // glob; empty: any
+	WWN        string   // glob; empty: any
+	Model      string   // glob; empty: any
+	MinSize    int64    // bytes, inclusive; 0: no bound
+	MaxSize    int64    // bytes, inclusive; 0: no bound
+	Rotational *bool    // disks that turn, or that do not; nil: either
+	Transport  string   // one of Transports; empty: any
+	Wipe       bool     // take disks that hold data, too; default false
+	Preserve   []string // labels of partitions which keep their contents where the disk has them; may be empty
+}
+
+// Events says where the installer reports what it does, for programs. Both may be empty.
+type Events struct {
+	Console string // device without "/dev/", "ttyS0"; gets a line of JSON for each event
+	URL     string // http or https; each event is sent there by POST
+}
+
+// Modes of media.
+const (
+	MediaInstall = "install" // writes the image to a disk of the machine
+	MediaLive    = "live"    // runs the system from the medium, with changes in memory
+)
+
+// What media do when they have finished, or failed.
+const (
+	MediaReboot   = "reboot"
+	MediaPowerOff = "poweroff"
+	MediaHalt     = "halt"
+	MediaShell    = "shell" // a prompt on every console
+)
+
+var (
+	// MediaModes lists what media can do.
+	MediaModes = []string{MediaInstall, MediaLive}
+	// MediaEnds lists what can follow an installation.
+	MediaEnds = []string{MediaReboot, MediaPowerOff, MediaHalt}
+	// MediaFailures lists what can follow a failure.
+	MediaFailures = []string{MediaShell, MediaReboot, MediaHalt}
+)
+
+// Ways to take one of several disks.
+const (
+	MatchSmallestEmpty = "smallest-empty" // the smallest disk that holds nothing
+	MatchLargestEmpty  = "largest-empty"  // the largest disk that holds nothing
+	MatchOnly          = "only"           // the disk when exactly one is left
+)
+
+// TargetMatches lists every way to take one of several disks.
+var TargetMatches = []string{MatchSmallestEmpty, MatchLargestEmpty, MatchOnly}
 
 // Stages a script can be placed after; "rootfs" means the configured system and is the same as "configure".
 const (
@@ -183,6 +257,9 @@ const (
 
 // Stages is the pipeline in order. Stages not named by a constant cannot be used in after and before.
 var Stages = []string{"lock", "packages", StageRootfs, StageConfigure, StageCustomize, "scripts", StageInitramfs, "filesystems", "disk", "emit"}
+
+// StageInstall is where scripts run that belong to the installation and not to the image.
+const StageInstall = "install"
 
 // AnchorStages are the stages a script's after may name.
 var AnchorStages = []string{StageRootfs, StageConfigure, StageCustomize}
@@ -202,5 +279,11 @@ var Roles = []string{RoleESP, RoleBIOS, RoleRoot, RoleBoot, RoleData}
 // Filesystems lists what this version can write.
 var Filesystems = []string{"ext4", "vfat"}
 
+// Outputs that start a machine.
+const (
+	OutputISO = "iso" // a hybrid ISO 9660 image, for CD and USB
+	OutputPXE = "pxe" // a directory for an HTTP server, to boot from the network
+)
+
 // OutputTypes lists the outputs this version can write.
-var OutputTypes = []string{"raw", "qcow2"}
+var OutputTypes = []string{"raw", "qcow2", OutputISO, OutputPXE}

@@ -46,10 +46,11 @@ func (l *loader) recipe(b *decode.Body) *Recipe {
 	r.Rootfs = l.rootfs(b, &r.Distro, arch)
 	r.Files = l.fileBlocks(b)
 	r.Users = l.users(b)
-	r.Scripts = l.scripts(b)
+	r.Scripts, r.InstallScripts = l.scripts(b)
 	r.Boot = l.boot(b, arch)
 	r.Disk = l.disk(b, r.Boot)
-	r.Outputs = l.outputs(b)
+	r.Outputs = l.outputs(b, r)
+	l.checkInstalls(r)
 	b.Close()
 	return r
 }
@@ -160,24 +161,26 @@ func (l *loader) hostname(b *decode.Body, name string) string {
 	return t.Value
 }
 
-// outputs reads the output blocks.
-func (l *loader) outputs(b *decode.Body) []Output {
+// outputs reads the output blocks. The recipe's name, version, disk and boot are read already.
+func (l *loader) outputs(b *decode.Body, r *Recipe) []Output {
 	var out []Output
 	blocks := b.Labelled("output", "type", false)
 	for _, blk := range blocks {
-		switch blk.Label() {
-		case "iso", "upgrade":
+		switch {
+		case blk.Label() == "upgrade":
 			l.errorf(blk.Range, "Not supported by this version", "Output %q is not supported by this version of imagefactory. Supported: %s.", blk.Label(), decode.List(OutputTypes))
 			continue
-		case "raw", "qcow2":
-		default:
+		case !slices.Contains(OutputTypes, blk.Label()):
 			l.errorf(blk.Range, "Unknown output", "There is no output %q. %s", blk.Label(), decode.DidYouMean(blk.Label(), OutputTypes))
 			continue
 		}
 		s := decode.New(fmt.Sprintf("output %q", blk.Label()), &l.diags, blk.Parts...)
 		o := Output{Type: blk.Label(), Compression: "none"}
-		if o.Type == "qcow2" {
+		switch o.Type {
+		case "qcow2":
 			o.Compression, o.Level = l.compression(s)
+		case OutputISO, OutputPXE:
+			o.Media = l.media(s, blk, r)
 		}
 		s.Close()
 		out = append(out, o)

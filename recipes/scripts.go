@@ -13,12 +13,16 @@ import (
 
 var envPattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-func (l *loader) scripts(b *decode.Body) []Script {
-	var out []Script
+// scripts reads the scripts of the build and those of the installation.
+func (l *loader) scripts(b *decode.Body) (out, install []Script) {
 	blocks := b.Labelled("script", "name", false)
-	var names []string
+	var names, installNames []string
 	for _, blk := range blocks {
-		names = append(names, blk.Label())
+		if isInstallScript(blk) {
+			installNames = append(installNames, blk.Label())
+		} else {
+			names = append(names, blk.Label())
+		}
 	}
 	ambiguous := false
 	for _, blk := range blocks {
@@ -37,19 +41,54 @@ func (l *loader) scripts(b *decode.Body) []Script {
 			}
 		}
 		l.program(s, &c)
-		c.After = l.place(s, "after", names, AnchorStages)
-		c.Before = l.place(s, "before", names, []string{StageCustomize, StageInitramfs})
+		if s.Has("stage") {
+			if l.installStage(s) {
+				install = append(install, c)
+			}
+		} else {
+			c.After = l.place(s, "after", names, installNames, AnchorStages)
+			c.Before = l.place(s, "before", names, installNames, []string{StageCustomize, StageInitramfs})
+			out = append(out, c)
+		}
 		s.Close()
-		out = append(out, c)
 	}
 	if ambiguous {
-		return out
+		return out, install
 	}
 	if cycle := order(out).cycle; len(cycle) > 0 {
 		i := slices.IndexFunc(out, func(c Script) bool { return c.Name == cycle[0] })
 		l.errorf(out[i].Range, "Scripts wait for each other", "No order satisfies after and before: %s. Remove one of them.", strings.Join(cycle, " → "))
 	}
-	return out
+	return out, install
+}
+
+// isInstallScript reports whether the block says a stage, of which there is only one to say.
+func isInstallScript(blk *decode.Block) bool {
+	last := blk.Parts[len(blk.Parts)-1]
+	_, ok := last.Body.Attributes["stage"]
+	return ok
+}
+
+// installStage reads the stage of a script which says one, and reports what only scripts of the build have. It returns
+// whether there is such a stage.
+func (l *loader) installStage(s *decode.Body) bool {
+	t := s.Text("stage")
+	switch {
+	case t.Range.Filename == "" || t.Value == StageInstall:
+	case slices.Contains(Stages, t.Value):
+		l.errorf(t.Range, "Stage of the build", "stage is \"install\" for scripts which run on the installed machine. To run a script while the image is built, write its place among the stages, for example: after = \"customize\"")
+	default:
+		l.errorf(t.Range, "Unknown stage", "There is no stage %q to run scripts in. Write \"install\" to run on the installed machine, or remove the attribute to run while the image is built.", t.Value)
+	}
+	for _, name := range []string{"after", "before"} {
+		if s.Has(name) {
+			l.errorf(s.Range(name), "No place to choose", "Scripts of the stage \"install\" run after everything else, in order of definition. Remove %s, or remove stage to run while the image is built.", name)
+		}
+	}
+	if s.Has("inputs") {
+		l.errorf(s.Range("inputs"), "No inputs", "A script on the installed machine sees what is installed and nothing of this one. Put what it needs into the image with file blocks.")
+	}
+	return t.Value == StageInstall
 }
 
 // program reads inline or run.
@@ -79,14 +118,18 @@ func (l *loader) program(s *decode.Body, c *Script) {
 	}
 }
 
-// place reads after or before.
-func (l *loader) place(s *decode.Body, name string, scripts, stages []string) string {
+// place reads after or before. later are scripts which run when there is no build any more.
+func (l *loader) place(s *decode.Body, name string, scripts, later, stages []string) string {
 	t := s.Text(name)
 	if t.Range.Filename == "" || slices.Contains(scripts, t.Value) || slices.Contains(stages, t.Value) {
 		return t.Value
 	}
 	if slices.Contains(Stages, t.Value) {
 		l.errorf(t.Range, "No place for a script", "A script cannot run %s the stage %q. It can run %s %s, or another script.", name, t.Value, name, decode.Or(stages))
+		return ""
+	}
+	if slices.Contains(later, t.Value) {
+		l.errorf(t.Range, "Script of the installation", "Script %q runs on the installed machine, long after the image was built. Give this one stage = \"install\" too; such scripts run in order of definition.", t.Value)
 		return ""
 	}
 	known := append(slices.Clone(stages), scripts...)
