@@ -46,7 +46,8 @@
 // them too: as packages named gpg-pubkey. They verify each package again before dnf
 // installs it.
 //
-// The database holds the time of installation, and dnf's history as well: two builds
+// The database holds the time of installation, and dnf's history (unless the
+// distribution's data has it removed) as well: two builds
 // are alike in everything but these.
 //
 // Only dnf 4 is driven, also under the name yum: of dnf 5 and of yum 3 it is not known
