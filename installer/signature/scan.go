@@ -36,6 +36,9 @@ func Scan(r io.ReaderAt, size int64, sector int) (Contents, error) {
 		return Contents{}, disk.err
 	}
 	for _, p := range c.Partitions {
+		if p.container() {
+			continue
+		}
 		area := newArea(r, p.Start, min(p.Size, size-p.Start))
 		area.sector = sector
 		found := area.superblocks()
