@@ -1,0 +1,53 @@
+package payload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+)
+
+// stream is the body of one answer.
+type stream struct {
+	h       *HTTP
+	body    io.ReadCloser
+	at      int64 // offset in the file of the next byte
+	cancel  context.CancelFunc
+	watch   *time.Timer // cancels the request when it fires
+	stalled atomic.Bool
+}
+
+// read reads at least one byte.
+func (s *stream) read(p []byte) (int, error) {
+	n, err := s.body.Read(p)
+	s.at += int64(n)
+	if n > 0 {
+		s.watch.Reset(s.h.o.Stall)
+		return n, nil // an error comes again
+	}
+	if err == nil {
+		return 0, nil
+	}
+	return 0, s.explain(err)
+}
+
+// explain says in words what an error of the transport means.
+func (s *stream) explain(err error) error {
+	switch {
+	case s.stalled.Load():
+		return fmt.Errorf("%s has sent nothing for %v, at byte %d", s.h.url, s.h.o.Stall, s.at)
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%s broke off at byte %d of %d", s.h.url, s.at, s.h.size)
+	}
+	return err
+}
+
+func (s *stream) close() {
+	s.watch.Stop()
+	s.cancel()
+	if s.body != nil {
+		s.body.Close()
+	}
+}
