@@ -62,7 +62,12 @@ func (m *medium) place() error {
 	}
 	// Readers exist that ignore a file at block 0, so empty ones point somewhere.
 	empty := uint32(next)
-	contents := map[store.Digest]uint32{}
+	// Readers take files at one place for hard links, so that only those share their contents that differ in nothing else.
+	type inode struct {
+		digest store.Digest
+		mode   uint32
+	}
+	contents := map[inode]uint32{}
 	if err := m.root.walk(func(n *node) error {
 		if n == m.bios || n == m.efi {
 			return nil
@@ -72,14 +77,14 @@ func (m *medium) place() error {
 			return nil
 		}
 		if n.image == nil {
-			if block, ok := contents[n.digest]; ok {
+			if block, ok := contents[inode{n.digest, n.mode}]; ok {
 				n.block, n.shared = block, true
 				return nil
 			}
 		}
 		n.block = take(n.size)
 		if n.image == nil {
-			contents[n.digest] = n.block
+			contents[inode{n.digest, n.mode}] = n.block
 		}
 		return nil
 	}); err != nil {

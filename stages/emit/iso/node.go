@@ -25,8 +25,9 @@ const (
 // maxSections is how many pieces of a file Linux follows (fs/isofs/inode.c), each of maxSection bytes.
 const maxSections = 100
 
-// maxTarget is the longest target of a symbolic link in bytes that Linux follows.
-const maxTarget = 4095
+// maxTarget is the longest target of a symbolic link in bytes. Linux would follow longer ones, but xorriso refuses to read
+// an image that has one.
+const maxTarget = 1023
 
 // node is a file of the medium.
 type node struct {
@@ -45,7 +46,7 @@ type node struct {
 	block   uint32 // where the contents are, or the records of a directory
 	records int64  // bytes of a directory's records, whole blocks; its continuation areas follow
 	number  int    // of a directory in the path tables, from 1
-	shared  bool   // the contents lie where another file of the same digest put them
+	shared  bool   // the contents lie where another file with the same ones put them
 }
 
 func (n *node) isDir() bool { return n.mode&typeMask == typeDirectory }
@@ -138,9 +139,7 @@ func newNode(st *store.Store, f File) (*node, error) {
 		n.mode = typeDirectory | f.Mode
 	case f.Target != "":
 		n.mode = typeSymlink | f.Mode
-		if strings.IndexByte(f.Target, 0) >= 0 || len(f.Target) > maxTarget {
-			return nil, fmt.Errorf("the target of the symbolic link has %d bytes, one of which may be NUL; %d others are the most", len(f.Target), maxTarget)
-		}
+		err = checkTarget(f.Target)
 	case f.Image != nil:
 		n.size = f.Image.Size
 	default:
@@ -150,6 +149,21 @@ func newNode(st *store.Store, f File) (*node, error) {
 		return nil, fmt.Errorf("it has %d bytes; Linux reads no files of more than %d bytes from ISO 9660", n.size, int64(maxSections*maxSection))
 	}
 	return n, err
+}
+
+func checkTarget(target string) error {
+	if strings.IndexByte(target, 0) >= 0 {
+		return fmt.Errorf("the target %q of the symbolic link holds a NUL byte", target)
+	}
+	if len(target) > maxTarget {
+		return fmt.Errorf("the target of the symbolic link has %d bytes; %d are the most that all readers of ISO 9660 take", len(target), maxTarget)
+	}
+	for name := range strings.SplitSeq(target, "/") {
+		if len(name) > tree.MaxName {
+			return fmt.Errorf("the target of the symbolic link has an element of %d bytes; %d are the most", len(name), tree.MaxName)
+		}
+	}
+	return nil
 }
 
 // parentOf returns the directory that holds path, making those that nobody named.
