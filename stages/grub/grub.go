@@ -18,7 +18,6 @@ import (
 	"github.com/imagefactory/imagefactory/stages"
 	"github.com/imagefactory/imagefactory/stages/rootfs"
 	"github.com/imagefactory/imagefactory/stages/sandbox"
-	"github.com/imagefactory/imagefactory/stages/session"
 	"github.com/imagefactory/imagefactory/stages/store"
 	"github.com/imagefactory/imagefactory/stages/tree"
 )
@@ -91,79 +90,35 @@ func MakeImages(ctx context.Context, run *stages.Run, pool *sandbox.Pool, tools 
 	if t, err = runnable(t); err != nil {
 		return Images{}, err
 	}
-	// The image is a file of the root like any other, not of a directory of the host
-	// made visible in it: containers that may not mount can do that too.
-	const earlyConfig, output = "/imagefactory-early.cfg", "/imagefactory-grub"
-	options := session.Options{
-		Files: []session.File{{Path: earlyConfig, Content: early(o.UUID, o.Dir), Mode: 0o644}},
-		Epoch: o.Epoch,
-	}
 	var images Images
 	images.Snippets = true
-	mkimage := func(target *Target, modules []string) (store.Digest, error) {
-		if _, err := lookup(t, path.Join(target.Modules, snippetModule+".mod")); err == nil {
+	build := func(target *Target, modules []string) (store.Digest, error) {
+		if _, err := Lookup(t, path.Join(target.Modules, snippetModule+".mod")); err == nil {
 			modules = append(slices.Clone(modules), snippetModule)
 		} else {
 			images.Snippets = false
 		}
-		command := session.Command{
-			Name: path.Base(o.Mkimage) + " " + target.Platform,
-			Args: append([]string{
-				o.Mkimage, "-O", target.Platform, "-d", target.Modules, "-p", o.Dir, "-c", earlyConfig, "-o", output,
-			}, slices.Concat(commonModules, modules)...),
-		}
-		after, err := session.Run(ctx, run, pool, t, options, func(ctx context.Context, s *session.Session) error {
-			return s.Run(ctx, command)
+		return mkimage(ctx, run, pool, t, Mkimage{
+			Program: o.Mkimage, Platform: target.Platform, Directory: target.Modules, Prefix: o.Dir,
+			Early: early(o.UUID, o.Dir), Modules: slices.Concat(commonModules, modules), Epoch: o.Epoch,
 		})
-		if err != nil {
-			return store.Digest{}, err
-		}
-		image, ok := after.Lookup(strings.TrimPrefix(output, "/"))
-		if !ok || image.Type != tree.Regular {
-			return store.Digest{}, fmt.Errorf("%s ended without an error but made no image", command.Name)
-		}
-		return image.Digest, nil
 	}
 	if o.BIOS != nil {
-		boot, err := lookup(t, o.BIOS.BootImg)
+		boot, err := Lookup(t, o.BIOS.BootImg)
 		if err != nil {
 			return Images{}, err
 		}
 		images.BootImg = boot.Digest
-		if images.Core, err = mkimage(o.BIOS, biosModules); err != nil {
+		if images.Core, err = build(o.BIOS, biosModules); err != nil {
 			return Images{}, err
 		}
 	}
 	if o.UEFI != nil {
-		if images.EFI, err = mkimage(o.UEFI, efiModules); err != nil {
+		if images.EFI, err = build(o.UEFI, efiModules); err != nil {
 			return Images{}, err
 		}
 	}
 	return images, nil
-}
-
-// runnable returns the part of a tools tree that programs need: without what only
-// people read, a root of it is made in half the time.
-func runnable(t *tree.Tree) (*tree.Tree, error) {
-	edit := t.Edit()
-	for _, p := range []string{"usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info"} {
-		edit.Remove(p)
-	}
-	return edit.Tree()
-}
-
-// lookup returns the first of the files at absolute paths that the tools tree has.
-func lookup(t *tree.Tree, paths ...string) (tree.Entry, error) {
-	for _, p := range paths {
-		real, err := t.Resolve(p)
-		if err != nil {
-			continue
-		}
-		if e, ok := t.Lookup(real); ok && e.Type == tree.Regular {
-			return e, nil
-		}
-	}
-	return tree.Entry{}, fmt.Errorf("the boot packages of the distribution hold no file %s; its definition does not fit this release", strings.Join(paths, " or "))
 }
 
 // Signed says which signed programs go onto the EFI system partition.
@@ -218,7 +173,7 @@ func Install(run *stages.Run, root, tools rootfs.Root, images Images, o InstallO
 		if err != nil {
 			return Installed{}, err
 		}
-		if o.Signed, err = o.Signed.inTools(toolsTree); err != nil {
+		if o.Signed, err = o.Signed.InTools(toolsTree); err != nil {
 			return Installed{}, err
 		}
 	}
@@ -313,7 +268,7 @@ func readsSnippets(st *store.Store, tools rootfs.Root, images Images, o InstallO
 		if f.Role != "grub" {
 			continue
 		}
-		e, err := lookup(t, f.Sources...)
+		e, err := Lookup(t, f.Sources...)
 		if err != nil {
 			return false, err
 		}
@@ -359,7 +314,7 @@ func layoutESP(st *store.Store, tools rootfs.Root, images Images, o InstallOptio
 		return nil, err
 	}
 	for _, f := range o.Signed.Files {
-		e, err := lookup(t, f.Sources...)
+		e, err := Lookup(t, f.Sources...)
 		if err != nil {
 			return nil, err
 		}

@@ -19,8 +19,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// mkimage stands for grub-mkimage: its image is what it was asked.
-const mkimage = `#!/bin/sh
+// fakeMkimage stands for grub-mkimage: its image is what it was asked.
+const fakeMkimage = `#!/bin/sh
 set -e
 asked="$*"
 while [ "$1" != -c ]; do shift; done
@@ -40,7 +40,7 @@ func TestMakeImages(t *testing.T) {
 	cache := stagetest.Cache(t)
 	pool := stagetest.Pool(t, cache)
 	file := func(path, contents string) tree.Entry { return stagetest.File(t, cache.Store, path, contents) }
-	program := stagetest.Mode(file("usr/bin/grub-mkimage", mkimage), 0o755)
+	program := stagetest.Mode(file("usr/bin/grub-mkimage", fakeMkimage), 0o755)
 	makeImages := func(o ImagesOptions, entries ...tree.Entry) (Images, error) {
 		entries = append(entries, stagetest.Programs(t, cache.Store, "sh", "cat")...)
 		tools := rootfs.Root{Tree: stagetest.Save(t, cache.Store, stagetest.Tree(t, entries...))}

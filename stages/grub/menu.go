@@ -48,7 +48,7 @@ func (m Menu) String() string {
 	b.WriteString("# Written by imagefactory; changes are lost with the next image.\n")
 	b.WriteString(defaultEntry)
 	fmt.Fprintf(&b, "set timeout=%d\n", m.Timeout)
-	if serial := m.serial(); serial != "" {
+	if serial := Serial(m.Consoles); serial != "" {
 		// Under UEFI the firmware's console is on the serial line already where the
 		// machine is set up so; GRUB's own driver would print everything twice.
 		fmt.Fprintf(&b, "if [ \"$grub_platform\" = pc ]; then\n  %s\n  terminal_input console serial\n  terminal_output console serial\nfi\n", serial)
@@ -58,21 +58,21 @@ func (m Menu) String() string {
 	}
 	fmt.Fprintf(&b, "search --no-floppy --fs-uuid --set=root %s\n", m.UUID)
 	if m.Snippets != "" {
-		fmt.Fprintf(&b, "set boot=$root\nset blsdir=%s\nblscfg\n", quote(m.Snippets))
+		fmt.Fprintf(&b, "set boot=$root\nset blsdir=%s\nblscfg\n", Quote(m.Snippets))
 		return b.String()
 	}
 	for _, e := range m.Entries {
-		fmt.Fprintf(&b, "menuentry %s --unrestricted --id %s {\n", quote(e.Title), quote(e.ID))
-		fmt.Fprintf(&b, "  linux %s %s\n", quote(e.Kernel), quoteAll(e.Cmdline))
-		fmt.Fprintf(&b, "  initrd %s\n}\n", quote(e.Initramfs))
+		fmt.Fprintf(&b, "menuentry %s --unrestricted --id %s {\n", Quote(e.Title), Quote(e.ID))
+		fmt.Fprintf(&b, "  linux %s %s\n", Quote(e.Kernel), QuoteAll(e.Cmdline))
+		fmt.Fprintf(&b, "  initrd %s\n}\n", Quote(e.Initramfs))
 	}
 	return b.String()
 }
 
-// serial returns the command that sets up the first serial console among the
+// Serial returns the command that sets up the first serial console among the
 // kernel's consoles ("ttyS0,115200n8"), or "".
-func (m Menu) serial() string {
-	for _, console := range m.Consoles {
+func Serial(consoles []string) string {
+	for _, console := range consoles {
 		device, options, _ := strings.Cut(console, ",")
 		unit, ok := strings.CutPrefix(device, "ttyS")
 		if !ok {
@@ -90,19 +90,20 @@ func (m Menu) serial() string {
 	return ""
 }
 
-// quote makes one word of s for GRUB's shell. As in any shell, a single quote has to
+// Quote makes one word of s for GRUB's shell. As in any shell, a single quote has to
 // stand outside of single quotes.
-func quote(s string) string {
+func Quote(s string) string {
 	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:=,@%") == "" {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-func quoteAll(words []string) string {
+// QuoteAll makes words of all of them, with spaces between.
+func QuoteAll(words []string) string {
 	quoted := make([]string, len(words))
 	for i, w := range words {
-		quoted[i] = quote(w)
+		quoted[i] = Quote(w)
 	}
 	return strings.Join(quoted, " ")
 }

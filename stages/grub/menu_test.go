@@ -132,7 +132,7 @@ func TestSerial(t *testing.T) {
 		"ttyS0,n8":                 "serial --unit=0 --speed=9600",
 		"ttyS0,115200n8 hvc0 tty1": "serial --unit=0 --speed=115200",
 	} {
-		if got := (Menu{Consoles: strings.Fields(consoles)}).serial(); got != want {
+		if got := Serial(strings.Fields(consoles)); got != want {
 			t.Errorf("%s: %q, want %q", consoles, got, want)
 		}
 	}

@@ -12,10 +12,10 @@ import (
 // distribution does not know it.
 const anyVendor = "*"
 
-// inTools returns s with the vendor's directory, where the distribution leaves it open,
+// InTools returns s with the vendor's directory, where the distribution leaves it open,
 // as the packages in the tools tree have it: the one directory that holds the signed
 // GRUB, which has its own place built in.
-func (s *Signed) inTools(t *tree.Tree) (*Signed, error) {
+func (s *Signed) InTools(t *tree.Tree) (*Signed, error) {
 	if s == nil || path.Base(s.Prefix) != anyVendor {
 		return s, nil
 	}
@@ -35,7 +35,7 @@ func (s *Signed) inTools(t *tree.Tree) (*Signed, error) {
 				continue
 			}
 			for _, child := range t.Children(dir) {
-				if _, err := lookup(t, path.Join("/", child.Path, below)); err == nil {
+				if _, err := Lookup(t, path.Join("/", child.Path, below)); err == nil {
 					found = append(found, path.Base(child.Path))
 				}
 			}
