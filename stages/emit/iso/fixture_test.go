@@ -1,7 +1,6 @@
 package iso_test
 
 import (
-	"bytes"
 	"io"
 	"io/fs"
 	"os"
@@ -288,16 +287,27 @@ func (f *fixture) checkKdomanski(t *testing.T, path string) {
 	}
 }
 
-// grubFile reads a file of GRUB for BIOS from this host.
-func grubFile(t testing.TB, name string) []byte {
+// grubDir returns the directory of this host with GRUB's modules for a platform.
+func grubDir(t testing.TB, platform string) string {
 	t.Helper()
-	for _, dir := range []string{"/usr/lib/grub/i386-pc", "/usr/share/grub2/i386-pc", "/usr/lib/grub2/i386-pc"} {
-		if data, err := os.ReadFile(filepath.Join(dir, name)); err == nil {
-			return data
+	for _, dir := range []string{"/usr/lib/grub", "/usr/lib/grub2", "/usr/share/grub2"} {
+		dir = filepath.Join(dir, platform)
+		if _, err := os.Stat(filepath.Join(dir, "moddep.lst")); err == nil {
+			return dir
 		}
 	}
-	t.Fatalf("GRUB's %s is needed, and is not installed; `make test` installs it", name)
-	return nil
+	t.Fatalf("GRUB's modules for %s are needed, and are not installed; `make test` installs them", platform)
+	return ""
+}
+
+// bootHybrid returns GRUB's boot sector for media that are disks.
+func bootHybrid(t testing.TB) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(grubDir(t, "i386-pc"), "boot_hybrid.img"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }
 
 // mkimage makes an image with this host's grub-mkimage from modules in dir.
@@ -309,17 +319,17 @@ func mkimage(t testing.TB, format, dir, config string, modules ...string) []byte
 			t.Fatal("grub-mkimage is needed, and is not installed; `make test` installs it")
 		}
 	}
-	early := filepath.Join(t.TempDir(), "early.cfg")
+	work := t.TempDir()
+	early, image := filepath.Join(work, "early.cfg"), filepath.Join(work, "image")
 	if err := os.WriteFile(early, []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	var out, problems bytes.Buffer
-	cmd := exec.Command(program, append([]string{"-O", format, "-d", dir, "-p", "/boot/grub", "-c", early}, modules...)...)
-	cmd.Stdout, cmd.Stderr = &out, &problems
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%s: %v\n%s", cmd, err, &problems)
+	disktest.Run(t, program, append([]string{"-O", format, "-d", dir, "-p", "/boot/grub", "-c", early, "-o", image}, modules...)...)
+	data, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return out.Bytes()
+	return data
 }
 
 // full reports whether the tests that take many minutes are asked for.

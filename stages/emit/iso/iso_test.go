@@ -49,7 +49,7 @@ func bootable(t testing.TB) (*fixture, iso.Options) {
 	f.symlink("root", "/")
 	return f, iso.Options{
 		VolumeSetID: "0f1e2d3c4b5a", ApplicationID: "imagefactory 1.0", PreparerID: "A person", Seed: seed,
-		BIOS: &iso.BIOS{Image: "boot/grub/i386-pc/eltorito.img", HybridMBR: grubFile(t, "boot_hybrid.img")},
+		BIOS: &iso.BIOS{Image: "boot/grub/i386-pc/eltorito.img", HybridMBR: bootHybrid(t)},
 		EFI:  "boot/grub/efi.img",
 	}
 }
