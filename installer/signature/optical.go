@@ -1,6 +1,9 @@
 package signature
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf16"
+)
 
 // Both file systems of optical discs describe themselves in sectors of 2048 bytes from the sixteenth on (ECMA-119, 8;
 // ECMA-167, 2/8).
@@ -56,7 +59,7 @@ func (a *area) udf() (Found, bool) {
 			at := opticalFirst + n*sector + 1
 			switch id := string(a.at(at, 5)); id {
 			case "NSR02", "NSR03":
-				return Found{Kind: "udf", Usage: Filesystem, Offset: at}, true
+				return Found{Kind: "udf", Usage: Filesystem, Offset: at, Label: a.udfLabel()}, true
 			case "BEA01", "BOOT2", "CD001", "CDW02", "TEA01":
 				continue
 			}
@@ -64,4 +67,49 @@ func (a *area) udf() (Found, bool) {
 		}
 	}
 	return Found{}, false
+}
+
+// udfLabel returns the name of the logical volume: block 256 tells where the volume's descriptors are (ECMA-167, 3/8.4).
+func (a *area) udfLabel() string {
+	const anchor, logicalVolume, terminator = 2, 6, 8
+	for _, block := range []int64{512, 1024, 2048, 4096} {
+		at := 256 * block
+		if a.le16(at) != anchor || a.le32(at+12) != 256 {
+			continue
+		}
+		length, first := int64(a.le32(at+16)), int64(a.le32(at+20))
+		for n := range min(length/block, opticalMost) {
+			descriptor := (first + n) * block
+			switch a.le16(descriptor) {
+			case logicalVolume:
+				return udfString(a.at(descriptor+84, 128))
+			case terminator:
+				return ""
+			}
+		}
+	}
+	return ""
+}
+
+// udfString decodes a string with its kind of characters in the first byte and its length in the last (OSTA UDF, 2.1.1).
+func udfString(field []byte) string {
+	if len(field) < 2 {
+		return ""
+	}
+	length := int(field[len(field)-1])
+	if length < 2 || length > len(field)-1 {
+		return ""
+	}
+	var units []uint16
+	switch text := field[1:length]; field[0] {
+	case 8:
+		for _, b := range text {
+			units = append(units, uint16(b))
+		}
+	case 16:
+		for i := 0; i+1 < len(text); i += 2 {
+			units = append(units, uint16(text[i])<<8|uint16(text[i+1]))
+		}
+	}
+	return strings.TrimSpace(string(utf16.Decode(units)))
 }
