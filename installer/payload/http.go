@@ -58,7 +58,9 @@ type statusError struct {
 	code        int
 }
 
-func (e *statusError) Error() string { return fmt.Sprintf("the server answers %q for %s", e.status, e.url) }
+func (e *statusError) Error() string {
+	return fmt.Sprintf("the server answers %q for %s", e.status, e.url)
+}
 
 // errNoRanges is an answer of a whole file to a question for a part.
 var errNoRanges = errors.New("the server does not support range requests (RFC 9110 section 14), without which an interrupted download cannot go on: serve the files with another one, such as nginx, Apache or Caddy")
@@ -243,7 +245,7 @@ func (h *HTTP) request(off int64) (*stream, error) {
 		s.close()
 		return nil, err
 	}
-	s.watch.Reset(h.o.Stall)
+	s.watch.Stop()
 	return s, nil
 }
 

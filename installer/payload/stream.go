@@ -19,12 +19,14 @@ type stream struct {
 	stalled atomic.Bool
 }
 
-// read reads at least one byte.
+// read reads some bytes. Only while it waits for them does the time for a stall run: between two reads it may be the
+// disk that is slow.
 func (s *stream) read(p []byte) (int, error) {
+	s.watch.Reset(s.h.o.Stall)
 	n, err := s.body.Read(p)
+	s.watch.Stop()
 	s.at += int64(n)
 	if n > 0 {
-		s.watch.Reset(s.h.o.Stall)
 		return n, nil // an error comes again
 	}
 	if err == nil {
