@@ -15,10 +15,12 @@ import (
 	"syscall"
 
 	"github.com/imagefactory/imagefactory/distros/rpm/target"
+	"github.com/imagefactory/imagefactory/installer"
 	"github.com/imagefactory/imagefactory/stages/sandbox"
 )
 
 func main() {
+	installer.Init()
 	sandbox.Init()
 	target.Init()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -32,21 +33,20 @@ const (
 
 // Consoles are all consoles. Its methods may be used by several goroutines.
 type Consoles struct {
-	screens []*screen
-	typed   chan string
+	typed chan string
 
-	mu  sync.Mutex
-	log []string
+	mu      sync.Mutex
+	screens []*screen
+	log     []string
 }
 
 // screen is one console.
 type screen struct {
 	name  string
 	w     io.Writer
-	plain bool // a log: no line is ever overwritten
-	json  bool // events go here
+	plain bool        // a log: no line is ever overwritten
+	json  atomic.Bool // events go here
 	items chan item
-	done  chan struct{}
 
 	// Of the goroutine that writes:
 	shown int // characters of the progress line
@@ -58,7 +58,8 @@ type item struct {
 	text     string
 	progress bool // may be dropped, and overwritten
 	percent  int
-	json     bool
+	json     bool // only for consoles of events
+	human    bool // only for others
 	flushed  chan<- struct{}
 }
 
@@ -80,11 +81,21 @@ func Active(procConsoles []byte) []string {
 	return names
 }
 
-// Open adds a console by the name of its device. When events is set, the lines of Event go there, and progress only line by line.
-func (c *Consoles) Open(dev, name string, events bool) error {
-	if i := slices.IndexFunc(c.screens, func(s *screen) bool { return s.name == name }); i >= 0 {
-		return nil
+// OpenEvents makes a console one of events: the lines of Event go there, and progress only line by line. It is opened when it is not open.
+func (c *Consoles) OpenEvents(dev, name string) error {
+	for _, s := range c.all() {
+		if s.name == name {
+			s.json.Store(true)
+			return nil
+		}
 	}
+	return c.open(dev, name, true)
+}
+
+// Open adds a console by the name of its device.
+func (c *Consoles) Open(dev, name string) error { return c.open(dev, name, false) }
+
+func (c *Consoles) open(dev, name string, events bool) error {
 	// Opening a serial line without a carrier would wait for one; writing to it does not.
 	fd, err := unix.Open(filepath.Join(dev, name), unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -115,8 +126,11 @@ func setLineMode(fd int) bool {
 
 // Add adds a console. A plain one is a log, in which nothing can be overwritten. in may be nil.
 func (c *Consoles) Add(name string, w io.Writer, in io.Reader, plain, events bool) {
-	s := &screen{name: name, w: w, plain: plain || events, json: events, items: make(chan item, queue), done: make(chan struct{}), tenth: -1}
+	s := &screen{name: name, w: w, plain: plain, items: make(chan item, queue), tenth: -1}
+	s.json.Store(events)
+	c.mu.Lock()
 	c.screens = append(c.screens, s)
+	c.mu.Unlock()
 	go s.run()
 	if in != nil {
 		go c.read(in)
@@ -126,14 +140,32 @@ func (c *Consoles) Add(name string, w io.Writer, in io.Reader, plain, events boo
 // Names are the names of the consoles.
 func (c *Consoles) Names() []string {
 	var names []string
-	for _, s := range c.screens {
+	for _, s := range c.all() {
 		names = append(names, s.name)
 	}
 	return names
 }
 
+func (c *Consoles) all() []*screen {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.screens)
+}
+
 // Printf writes lines to every console and to the log.
 func (c *Consoles) Printf(format string, args ...any) {
+	c.send(c.remember(format, args))
+}
+
+// PrintfWithoutEvents is Printf for what the consoles of events have got already.
+func (c *Consoles) PrintfWithoutEvents(format string, args ...any) {
+	i := c.remember(format, args)
+	i.human = true
+	c.send(i)
+}
+
+// remember formats lines and adds them to the log.
+func (c *Consoles) remember(format string, args []any) item {
 	text := strings.TrimRight(fmt.Sprintf(format, args...), "\n")
 	c.mu.Lock()
 	c.log = append(c.log, strings.Split(text, "\n")...)
@@ -141,8 +173,11 @@ func (c *Consoles) Printf(format string, args ...any) {
 		c.log = slices.Delete(c.log, 0, over)
 	}
 	c.mu.Unlock()
-	c.send(item{text: text})
+	return item{text: text}
 }
+
+// Echo writes a line that the log need not keep.
+func (c *Consoles) Echo(line string) { c.send(item{text: line}) }
 
 // Prompt writes a text that ends without a line break.
 func (c *Consoles) Prompt(text string) { c.send(item{text: text, percent: -1}) }
@@ -163,8 +198,8 @@ func (c *Consoles) Progress(percent int, text string) {
 func (c *Consoles) Event(line []byte) { c.send(item{text: string(line), json: true}) }
 
 func (c *Consoles) send(i item) {
-	for _, s := range c.screens {
-		if i.json && !s.json {
+	for _, s := range c.all() {
+		if i.json && !s.json.Load() || i.human && s.json.Load() {
 			continue
 		}
 		select {
@@ -194,7 +229,7 @@ func (c *Consoles) send(i item) {
 // Flush waits until everything is written, or for the time most.
 func (c *Consoles) Flush(most time.Duration) {
 	end := time.After(most)
-	for _, s := range c.screens {
+	for _, s := range c.all() {
 		flushed := make(chan struct{})
 		select {
 		case s.items <- item{flushed: flushed}:
@@ -225,7 +260,7 @@ func (s *screen) run() {
 }
 
 func (s *screen) progress(i item) {
-	if s.plain {
+	if s.plain || s.json.Load() {
 		if i.percent/tenth == s.tenth {
 			return
 		}
