@@ -9,11 +9,11 @@ import (
 
 // block is the unit in which an area is read. Everything the kernel is asked for is a multiple of it, so a signature
 // costs no read of its own when another one lies nearby.
-const block = 256 << 10
+const block = 64 << 10
 
 // maxBlocks bounds the memory of one area, 16 MiB. Signatures lie in few places; one that is pointed to from damaged
 // metadata costs a read instead.
-const maxBlocks = 64
+const maxBlocks = 256
 
 // area is a disk or a partition that is searched for signatures.
 type area struct {

@@ -198,7 +198,7 @@ func (c chooser) occupied(candidate *Candidate, contents signature.Contents) {
 	if c.policy.Wipe {
 		return
 	}
-	candidate.refuse("holds data, %s: only wipe = true, or imagefactory.wipe on the kernel command line, allows to overwrite it", brief(contents))
+	candidate.refuse("holds %s: only wipe = true, or imagefactory.wipe on the kernel command line, allows to overwrite it", brief(contents))
 	if mismatch != nil {
 		candidate.refuse("does not have the partitions to preserve: %v", mismatch)
 	}
