@@ -20,6 +20,7 @@ type graph struct {
 	filesystems *stages.Handle[filesystems.Output]
 	images      *stages.Handle[grub.Images]
 	disk        *stages.Handle[composed]
+	media       *mediaParts // nil when the recipe has no installation media
 	outputs     []*stages.Handle[written]
 
 	partitions []filesystems.Partition // in the order of the recipe, for the manifest
@@ -66,9 +67,12 @@ func newGraph(env *Environment, r *recipes.Recipe, lock *recipes.Lock, keys keyr
 	if err != nil {
 		return nil, err
 	}
-	installed, images := b.boot(root)
+	installed, tools, images := b.boot(root)
 	b.graph.images = images
 	b.image(b.label(installed), images)
+	if err := b.mediaStages(root, tools); err != nil {
+		return nil, err
+	}
 	b.emit()
 	return b.graph, nil
 }

@@ -13,8 +13,9 @@ import (
 	"github.com/imagefactory/imagefactory/stages/selinux"
 )
 
-// boot adds the stages that make the system boot.
-func (b *builder) boot(root *stages.Handle[rootfs.Root]) (*stages.Handle[grub.Installed], *stages.Handle[grub.Images]) {
+// boot adds the stages that make the system boot, and returns those that others go on
+// from: the root, the tools and GRUB.
+func (b *builder) boot(root *stages.Handle[rootfs.Root]) (*stages.Handle[grub.Installed], *stages.Handle[rootfs.Root], *stages.Handle[grub.Images]) {
 	r, d := b.recipe, b.recipe.Distro
 	// Unpacking needs all processors; configuring, which waits for the image's packages
 	// alone, leaves some to the tools.
@@ -26,12 +27,12 @@ func (b *builder) boot(root *stages.Handle[rootfs.Root]) (*stages.Handle[grub.In
 
 	menuPart, grubDir := b.holder(d.Grub.Dir)
 	uuid := filesystems.UUIDText(menuPart.Filesystem, menuPart.UUID)
-	signed := r.Boot.Has("uefi") && r.Boot.SecureBoot == "distro" && b.arch.Signed != nil
+	signed := b.signed()
 	io := grub.ImagesOptions{Mkimage: d.Grub.Mkimage, UUID: uuid, Dir: grubDir, Epoch: b.epoch}
 	if p := b.arch.BIOS; p != nil && r.Boot.Has("bios") {
 		io.BIOS = &grub.Target{Platform: p.Platform, Modules: p.Modules, BootImg: p.BootImg}
 	}
-	if p := b.arch.UEFI; p != nil && r.Boot.Has("uefi") && !signed {
+	if p := b.arch.UEFI; p != nil && r.Boot.Has("uefi") && signed == nil {
 		io.UEFI = &grub.Target{Platform: p.Platform, Modules: p.Modules}
 	}
 	images := stages.Add(b.graph.Graph, stages.Stage{
@@ -60,12 +61,7 @@ func (b *builder) boot(root *stages.Handle[rootfs.Root]) (*stages.Handle[grub.In
 		install.Snippets = "/boot/loader/entries"
 		_, install.SnippetsDir = b.holder(install.Snippets)
 	}
-	if signed {
-		install.Signed = &grub.Signed{Prefix: b.arch.Signed.Prefix}
-		for _, f := range b.arch.Signed.Files {
-			install.Signed.Files = append(install.Signed.Files, grub.SignedFile{Role: f.Role, Sources: f.Sources, Name: f.Name})
-		}
-	}
+	install.Signed = signed
 	kernel, image, title := d.Kernel.Image, d.Initramfs.Image, d.Title
 	return stages.Add(b.graph.Graph, stages.Stage{
 		Name: "boot", Kind: "boot", Version: grub.InstallVersion,
@@ -91,7 +87,7 @@ func (b *builder) boot(root *stages.Handle[rootfs.Root]) (*stages.Handle[grub.In
 			})
 		}
 		return grub.Install(run, root.Result(), tools.Result(), images.Result(), o)
-	}), images
+	}), tools, images
 }
 
 // label adds the stage that labels the root for SELinux, where the distribution has it or

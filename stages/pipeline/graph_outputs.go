@@ -24,11 +24,26 @@ type written struct {
 	SHA256      string `json:"sha256"`       // hexadecimal; it is no object of the store
 }
 
-// stands reports whether the file is still there as it was left. Its contents are
-// not read: that is what the .sha256 beside it is for.
+// witness returns the file whose time tells whether the output is still as it was left:
+// of a directory the one with the digests.
+func (w written) witness() string {
+	if w.Format == recipes.OutputPXE {
+		return filepath.Join(w.Path, emit.SumsName)
+	}
+	return w.Path
+}
+
+// stands reports whether the output is still there as it was left. Its contents are
+// not read: that is what the digests beside it are for.
 func (w written) stands() bool {
-	info, err := os.Stat(w.Path)
-	if err != nil || info.Size() != w.Size || info.ModTime().UnixNano() != w.ModTime {
+	info, err := os.Stat(w.witness())
+	if err != nil || info.ModTime().UnixNano() != w.ModTime {
+		return false
+	}
+	if w.Format == recipes.OutputPXE {
+		return true
+	}
+	if info.Size() != w.Size {
 		return false
 	}
 	_, err = os.Stat(w.Path + ".sha256")
@@ -39,53 +54,79 @@ func (w written) stands() bool {
 func (b *builder) emit() {
 	r := b.recipe
 	for _, o := range r.Outputs {
-		file := filepath.Join(b.dir, fmt.Sprintf("%s-%s-%s.%s", r.Name, r.Version, r.Arch, o.Type))
-		handle := stages.AddChecked(b.graph.Graph, stages.Stage{
-			Name: o.Type, Kind: "emit", Version: emitVersion,
-			Inputs: []stages.Input{{Name: "output", Value: o}, {Name: "file", Value: file}},
-			Needs:  []stages.Node{b.graph.disk},
-		}, written.stands, func(ctx context.Context, run *stages.Run) (written, error) {
-			return emitOutput(ctx, run, o, file, b.graph.disk.Result().Image)
-		})
-		b.graph.outputs = append(b.graph.outputs, handle)
+		name := fmt.Sprintf("%s-%s-%s", r.Name, r.Version, r.Arch)
+		file := filepath.Join(b.dir, name+"."+o.Type)
+		switch o.Type {
+		case recipes.OutputISO:
+			medium := b.medium(o, b.mediaOptions(o.Media))
+			b.output(o, file, medium, func(ctx context.Context, run *stages.Run, options emit.Options) (emit.Output, error) {
+				im, err := disk.Load(run.Cache.Store, medium.Result().Image)
+				if err != nil {
+					return emit.Output{}, err
+				}
+				return emit.ISO(ctx, run.Cache.Store, im, file, options)
+			})
+		case recipes.OutputPXE:
+			dir := filepath.Join(b.dir, name+"-"+o.Type)
+			files := b.networkFiles(o, b.mediaOptions(o.Media))
+			b.output(o, dir, files, func(ctx context.Context, run *stages.Run, options emit.Options) (emit.Output, error) {
+				var list []emit.DirectoryFile
+				for _, f := range files.Result().Files {
+					list = append(list, emit.DirectoryFile(f))
+				}
+				return emit.Directory(ctx, run.Cache.Store, list, dir, options)
+			})
+		default:
+			b.output(o, file, b.graph.disk, func(ctx context.Context, run *stages.Run, options emit.Options) (emit.Output, error) {
+				return emitDisk(ctx, run.Cache.Store, b.graph.disk.Result().Image, o, file, options)
+			})
+		}
 	}
+}
+
+// output adds the stage that writes one output at path, of what the stage source made.
+func (b *builder) output(o recipes.Output, path string, source stages.Node, write func(context.Context, *stages.Run, emit.Options) (emit.Output, error)) {
+	handle := stages.AddChecked(b.graph.Graph, stages.Stage{
+		Name: o.Type, Kind: "emit", Version: emitVersion,
+		Inputs: []stages.Input{{Name: "output", Value: o}, {Name: "file", Value: path}},
+		Needs:  []stages.Node{source},
+	}, written.stands, func(ctx context.Context, run *stages.Run) (written, error) {
+		out, err := write(ctx, run, emit.Options{Progress: func(done, total int64) {
+			run.Emit(stages.Event{Kind: stages.Progress, Item: filepath.Base(path), Done: done, Total: total, Unit: stages.Bytes})
+		}})
+		if err != nil {
+			return written{}, err
+		}
+		run.Emit(stages.Event{Kind: stages.OutputWritten, Item: out.Path, Total: out.Size, Digest: out.Digest.String()})
+		w := written{Path: out.Path, Format: o.Type, Size: out.Size, VirtualSize: out.VirtualSize, SHA256: out.Digest.Hex()}
+		info, err := os.Stat(w.witness())
+		if err != nil {
+			return written{}, err
+		}
+		w.ModTime = info.ModTime().UnixNano()
+		return w, nil
+	})
+	b.graph.outputs = append(b.graph.outputs, handle)
 }
 
 // emitVersion is the version of the writers' code; see stages.Stage.
 const emitVersion = 1
 
-// emitOutput writes one output.
-func emitOutput(ctx context.Context, run *stages.Run, o recipes.Output, file string, image store.Digest) (written, error) {
-	st := run.Cache.Store
+// emitDisk writes an output that is the disk itself.
+func emitDisk(ctx context.Context, st *store.Store, image store.Digest, o recipes.Output, file string, options emit.Options) (emit.Output, error) {
 	im, err := disk.Load(st, image)
 	if err != nil {
-		return written{}, err
+		return emit.Output{}, err
 	}
-	options := emit.Options{Progress: func(done, total int64) {
-		run.Emit(stages.Event{Kind: stages.Progress, Item: filepath.Base(file), Done: done, Total: total, Unit: stages.Bytes})
-	}}
-	var out emit.Output
 	switch o.Type {
 	case "raw":
-		out, err = emit.Raw(ctx, st, im, file, options)
+		return emit.Raw(ctx, st, im, file, options)
 	case "qcow2":
-		var compression qcow2.Compression
-		if compression, err = qcow2.ParseCompression(o.Compression); err == nil {
-			out, err = emit.Qcow2(ctx, st, im, file, qcow2.Options{Compression: compression, Level: o.Level}, options)
+		compression, err := qcow2.ParseCompression(o.Compression)
+		if err != nil {
+			return emit.Output{}, err
 		}
-	default:
-		err = fmt.Errorf("the output %q cannot be written by this version", o.Type)
+		return emit.Qcow2(ctx, st, im, file, qcow2.Options{Compression: compression, Level: o.Level}, options)
 	}
-	if err != nil {
-		return written{}, err
-	}
-	info, err := os.Stat(out.Path)
-	if err != nil {
-		return written{}, err
-	}
-	run.Emit(stages.Event{Kind: stages.OutputWritten, Item: out.Path, Total: out.Size, Digest: out.Digest.String()})
-	return written{
-		Path: out.Path, Format: o.Type, Size: out.Size, VirtualSize: out.VirtualSize,
-		ModTime: info.ModTime().UnixNano(), SHA256: out.Digest.Hex(),
-	}, nil
+	return emit.Output{}, fmt.Errorf("the output %q cannot be written by this version", o.Type)
 }
