@@ -9,10 +9,10 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -25,7 +25,7 @@ type Machine struct {
 	Firmware Firmware    // required
 	Accel    Accelerator // "": DetectAccelerator decides
 	Memory   int64       // bytes of memory; 0: 1 GiB
-	Disks    []Disk      // in boot order; virtio block devices
+	Disks    []Disk      // in boot order
 	Vars     string      // variable store the machine gets a copy of; "": the one that belongs to Firmware
 	SSHPort  int         // TCP port on 127.0.0.1 that leads to the guest's port 22; 0: none
 
@@ -39,14 +39,18 @@ type Machine struct {
 
 	// NoReboot ends the machine where the guest would have rebooted.
 	NoReboot bool
+
+	// NoNetwork leaves out the network device.
+	NoNetwork bool
+
+	// Netboot, when set, lets firmware start from the network after it has tried the disks.
+	Netboot *Netboot
 }
 
-// Disk is one disk of a Machine.
-type Disk struct {
-	Path     string // the image
-	Format   string // "raw" or "qcow2"
-	Writable bool   // let the guest change the image; otherwise its writes are forgotten
-	Size     int64  // bytes; larger than the image: the guest sees a disk of this size (not with Writable)
+// Netboot is a network that machines start from.
+type Netboot struct {
+	Dir  string // what TFTP serves
+	File string // what DHCP tells firmware to start: a path below Dir, or a URL for iPXE
 }
 
 // defaultMemory is enough for a Debian host to boot.
@@ -71,9 +75,14 @@ type VM struct {
 	Console *Console
 
 	accel  Accelerator
+	disks  []Disk // of the machine, with their interfaces chosen
+	mu     sync.Mutex
+	taken  map[int]bool // disks that were taken out
 	qmp    *qmp
 	stop   context.CancelFunc
+	kill   func() error
 	stderr bytes.Buffer
+	failed chan error    // why this package ended the machine, if it did
 	done   chan struct{} // closed when the process has ended
 	err    error         // why, valid after done
 }
@@ -89,12 +98,15 @@ func (m Machine) Start(ctx context.Context) (*VM, error) {
 	if m.Accel == "" {
 		m.Accel, _ = DetectAccelerator()
 	}
+	if m.Disks, err = connected(m.Disks); err != nil {
+		return nil, fmt.Errorf("a virtual machine: %w", err)
+	}
 	dir, err := os.MkdirTemp(scratchDir(), "imagefactory-vm-")
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	vm := &VM{accel: m.Accel, stop: cancel, done: make(chan struct{})}
+	vm := &VM{accel: m.Accel, disks: m.Disks, taken: map[int]bool{}, stop: cancel, failed: make(chan error, 1), done: make(chan struct{})}
 	if err := m.start(ctx, vm, program, dir); err != nil {
 		cancel()
 		os.RemoveAll(dir)
@@ -148,6 +160,9 @@ func (m Machine) start(ctx context.Context, vm *VM, program, dir string) (err er
 		vm.stop()
 		return errors.Join(err, vm.Wait())
 	}
+	if m.takesOut() {
+		go vm.takeOutAtReboot()
+	}
 	return nil
 }
 
@@ -157,6 +172,7 @@ func (m Machine) start(ctx context.Context, vm *VM, program, dir string) (err er
 // the process: that thread must live for as long as the child does.
 func (vm *VM) run(cmd *exec.Cmd, cleanup func()) error {
 	started := make(chan error)
+	vm.kill = func() error { return cmd.Process.Kill() }
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
@@ -172,6 +188,11 @@ func (vm *VM) run(cmd *exec.Cmd, cleanup func()) error {
 				err = fmt.Errorf("%w: %s", err, text)
 			}
 			err = fmt.Errorf("QEMU: %w", err)
+		}
+		select {
+		case failure := <-vm.failed:
+			err = errors.Join(failure, err)
+		default:
 		}
 		vm.err = err
 		close(vm.done)
@@ -195,8 +216,13 @@ func (m Machine) arguments(ctx context.Context, dir string) ([]string, error) {
 	if m.Accel == KVM {
 		args = append(args, "-cpu", "host")
 	}
-	if m.NoReboot {
+	switch {
+	case m.NoReboot && m.takesOut():
+		return nil, errors.New("a machine that ends where its guest reboots has no time to take anything out")
+	case m.NoReboot:
 		args = append(args, "-no-reboot")
+	case m.takesOut():
+		args = append(args, takeOutArguments...)
 	}
 	if m.Terminal {
 		args = append(args, "-serial", "mon:stdio")
@@ -210,23 +236,11 @@ func (m Machine) arguments(ctx context.Context, dir string) ([]string, error) {
 	}
 	args = append(args, firmware...)
 
-	network := "user,id=net"
-	if m.SSHPort != 0 {
-		network += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:22", m.SSHPort)
+	disks, err := diskArguments(ctx, m.Disks, dir)
+	if err != nil {
+		return nil, err
 	}
-	// No option ROM: nothing here boots from the network, and the ROM is in a
-	// package of its own.
-	args = append(args, "-netdev", network, "-device", "virtio-net-pci,netdev=net,romfile=")
-
-	for i, disk := range m.Disks {
-		drive, err := disk.drive(ctx, dir, i)
-		if err != nil {
-			return nil, err
-		}
-		args = append(args,
-			"-drive", fmt.Sprintf("if=none,id=disk%d,%s", i, drive),
-			"-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d,bootindex=%d", i, i))
-	}
+	args = append(append(args, m.networkArguments()...), disks...)
 	if m.Kernel != "" {
 		args = append(args, "-kernel", m.Kernel, "-append", m.Cmdline)
 		if m.Initrd != "" {
@@ -234,6 +248,24 @@ func (m Machine) arguments(ctx context.Context, dir string) ([]string, error) {
 		}
 	}
 	return args, nil
+}
+
+// networkArguments are those of a network that QEMU is the gateway of.
+func (m Machine) networkArguments() []string {
+	if m.NoNetwork {
+		return nil
+	}
+	network := "user,id=net"
+	if m.SSHPort != 0 {
+		network += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:22", m.SSHPort)
+	}
+	// No option ROM where nothing boots from the network: it is in a package of its own.
+	device := "virtio-net-pci,netdev=net,romfile="
+	if m.Netboot != nil {
+		network += ",tftp=" + escape(m.Netboot.Dir) + ",bootfile=" + escape(m.Netboot.File)
+		device = fmt.Sprintf("virtio-net-pci,netdev=net,bootindex=%d", len(m.Disks))
+	}
+	return []string{"-netdev", network, "-device", device}
 }
 
 // firmwareArguments choose the board and its flash. Secure Boot needs system
@@ -268,43 +300,6 @@ func (m Machine) firmwareArguments(dir string) ([]string, error) {
 		"-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+escape(files.Code),
 		"-drive", "if=pflash,unit=1,format=raw,file="+escape(vars)), nil
 }
-
-// drive is the disk as an argument of -drive. A larger disk is an overlay of
-// that size in dir.
-func (d Disk) drive(ctx context.Context, dir string, number int) (string, error) {
-	path, err := filepath.Abs(d.Path)
-	if err != nil {
-		return "", err
-	}
-	if _, err := os.Stat(path); err != nil {
-		return "", err
-	}
-	switch {
-	case d.Size == 0:
-		snapshot := "on"
-		if d.Writable {
-			snapshot = "off"
-		}
-		return fmt.Sprintf("format=%s,snapshot=%s,discard=unmap,file=%s", d.Format, snapshot, escape(path)), nil
-	case d.Writable:
-		return "", fmt.Errorf("%s: a writable disk has the size of its image: leave the size out", d.Path)
-	}
-	program, err := findProgram("qemu-img", "qemu-utils", "qemu-img")
-	if err != nil {
-		return "", err
-	}
-	overlay := filepath.Join(dir, fmt.Sprintf("disk%d.qcow2", number))
-	out, err := exec.CommandContext(ctx, program, "create", "-q", "-f", "qcow2", "-b", path, "-F", d.Format,
-		overlay, strconv.FormatInt(d.Size, 10)).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("making an overlay for %s: %w: %s", d.Path, err, bytes.TrimSpace(out))
-	}
-	return "format=qcow2,discard=unmap,file=" + escape(overlay), nil
-}
-
-// escape writes a path as a value of QEMU's option syntax, in which a comma
-// ends a value unless it is doubled.
-func escape(path string) string { return strings.ReplaceAll(path, ",", ",,") }
 
 // findProgram finds a program of QEMU.
 func findProgram(name, debian, el string) (string, error) {
@@ -369,7 +364,7 @@ func (vm *VM) Done() <-chan struct{} { return vm.done }
 // Powerdown presses the power button and waits until the guest has shut
 // itself down. When ctx ends first the machine is still running.
 func (vm *VM) Powerdown(ctx context.Context) error {
-	if err := vm.qmp.execute(ctx, "system_powerdown"); err != nil {
+	if err := vm.qmp.execute(ctx, "system_powerdown", nil); err != nil {
 		return vm.gone(err)
 	}
 	select {
@@ -389,12 +384,24 @@ func (vm *VM) Quit() error {
 		<-vm.done
 		cancel()
 	}()
-	if err := vm.qmp.execute(ctx, "quit"); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, io.EOF) {
+	if err := vm.qmp.execute(ctx, "quit", nil); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, io.EOF) {
 		vm.stop()
 	}
 	<-vm.done
 	vm.stop()
 	return vm.err
+}
+
+// Kill ends QEMU in the middle of whatever it is doing, as a power cut ends a
+// machine, and waits until it is gone. What the guest has written to Writable
+// disks so far is in their images.
+func (vm *VM) Kill() error {
+	if err := vm.kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("QEMU: %w", err)
+	}
+	<-vm.done
+	vm.stop()
+	return nil
 }
 
 // gone adds the reason why the machine ended, if it has, to err.
