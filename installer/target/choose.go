@@ -153,14 +153,25 @@ func (c chooser) isMedium(disk disks.Disk) bool {
 	if c.medium == "" {
 		return false
 	}
-	is := func(d disks.Disk) bool {
-		return c.medium == d.Name || c.medium == d.Path || slices.ContainsFunc(d.Partitions, func(p disks.Partition) bool {
-			return c.medium == p.Name || c.medium == p.Path
-		})
-	}
+	is := func(d disks.Disk) bool { return leadsTo(c.medium, d.Name) || leadsTo(c.medium, d.Path) }
 	return is(disk) || disk.WWN != "" && slices.ContainsFunc(c.all, func(other disks.Disk) bool {
 		return other.WWN == disk.WWN && is(other)
 	})
+}
+
+// leadsTo says whether a name is a disk's, or that of one of its partitions, whether or not the kernel lists it: sda1 of sda,
+// nvme0n1p1 of nvme0n1.
+func leadsTo(name, disk string) bool {
+	number, ok := strings.CutPrefix(name, disk)
+	if !ok || disk == "" || number == "" {
+		return ok && disk != ""
+	}
+	if last := disk[len(disk)-1]; last >= '0' && last <= '9' {
+		if number, ok = strings.CutPrefix(number, "p"); !ok {
+			return false
+		}
+	}
+	return number != "" && strings.Trim(number, "0123456789") == ""
 }
 
 // unfit refuses disks that no policy can make fit.

@@ -325,6 +325,22 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
+// TestMediumNames: a partition belongs to its disk, and to no other whose name begins alike.
+func TestMediumNames(t *testing.T) {
+	for _, test := range []struct {
+		name, disk string
+		want       bool
+	}{
+		{"sda", "sda", true}, {"/dev/sda", "/dev/sda", true}, {"sda12", "sda", true}, {"sdaa", "sda", false}, {"sdaa1", "sda", false},
+		{"sda", "sdaa", false}, {"nvme0n1p2", "nvme0n1", true}, {"nvme0n12", "nvme0n1", false}, {"nvme0n1p", "nvme0n1", false},
+		{"mmcblk0p1", "mmcblk0", true}, {"mmcblk0boot0", "mmcblk0", false}, {"", "sda", false}, {"", "", false}, {"sda", "", false},
+	} {
+		if got := leadsTo(test.name, test.disk); got != test.want {
+			t.Errorf("%q of %q: %v", test.name, test.disk, got)
+		}
+	}
+}
+
 // TestDecision checks what a dry run prints.
 func TestDecision(t *testing.T) {
 	all := machine()

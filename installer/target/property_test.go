@@ -160,7 +160,7 @@ func check(t *testing.T, s situation) (taken bool) {
 	// Another path to the medium is the medium.
 	if d.WWN != "" {
 		for _, o := range s.all {
-			if o.WWN == d.WWN && (s.medium == o.Name || s.medium == o.Path || len(o.Partitions) > 0 && s.medium == o.Path+"1") {
+			if o.WWN == d.WWN && (s.medium == o.Name || s.medium == o.Path || s.medium == o.Path+"1") {
 				t.Fatalf("%s is the medium %s", d.Name, s.medium)
 			}
 		}
