@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,7 +14,8 @@ import (
 // TestExamples builds what people copy. TestDebian12 does so with the example of
 // the README; the others are validated, and built and booted when all tests are
 // asked for, where the definition of their distribution says that this was done
-// before. TestVendors plans and locks the rest.
+// before. TestVendors plans and locks the rest. Recipes that write media are
+// built and started by the tests of media.
 func TestExamples(t *testing.T) {
 	b := newBuilder(t)
 	b.env = append(b.env, vendorKey)
@@ -27,13 +29,16 @@ func TestExamples(t *testing.T) {
 	for _, path := range recipes {
 		recipe := filepath.Join("examples", filepath.Base(path))
 		t.Run(filepath.Base(path), func(t *testing.T) {
-			var valid struct{ Name, Version, Arch, Distro string }
+			var valid struct {
+				Name, Version, Arch, Distro string
+				Outputs                     []string
+			}
 			text := b.must(t, t.Context(), "validate", "--output", "json", recipe)
 			if err := json.Unmarshal([]byte(text), &valid); err != nil {
 				t.Fatal(err)
 			}
 			b.must(t, t.Context(), "fmt", "--check", recipe)
-			if !full() || recipe == debianRecipe || !b.wasBooted(t, valid.Distro) {
+			if !full() || recipe == debianRecipe || !slices.Contains(valid.Outputs, "qcow2") || !b.wasBooted(t, valid.Distro) {
 				return
 			}
 			b.must(t, t.Context(), append([]string{"build", "--only", "qcow2", recipe}, mirrorArguments(valid.Distro)...)...)

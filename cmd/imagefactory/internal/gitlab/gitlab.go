@@ -15,7 +15,7 @@ type Job struct {
 	Distro  string   // name of its distribution
 	Arch    string   // canonical architecture
 	Locked  bool     // there is a lock beside it, which a build must use
-	Outputs []string // types of its outputs: "raw", "qcow2"
+	Outputs []string // types of its outputs: "raw", "qcow2", "iso", "pxe"
 }
 
 // Options are what all jobs have in common.
@@ -40,7 +40,7 @@ func Pipeline(jobs []Job, o Options) []byte {
 		fmt.Fprintf(&matrix, "      - RECIPE: %s\n        DISTRO: %s\n        ARCH: %s\n        LOCKED: %s\n", quote(j.Recipe), quote(j.Distro), quote(j.Arch), quote(locked))
 		fmt.Fprintf(&lint, " %s", shellQuote(j.Recipe))
 		for _, output := range j.Outputs {
-			patterns = append(patterns, "out/*."+output, "out/*."+output+".sha256")
+			patterns = append(patterns, artifactsOf(output)...)
 		}
 	}
 	slices.Sort(patterns)
@@ -54,6 +54,14 @@ func Pipeline(jobs []Job, o Options) []byte {
 		"@MATRIX@", matrix.String(),
 		"@ARTIFACTS@", artifacts.String(),
 	).Replace(pipeline))
+}
+
+// artifactsOf returns what an output leaves below out/: a file and its digest, or a directory.
+func artifactsOf(output string) []string {
+	if output == "pxe" {
+		return []string{"out/*-pxe/"}
+	}
+	return []string{"out/*." + output, "out/*." + output + ".sha256"}
 }
 
 // quote returns s as a double-quoted scalar of YAML, whose escapes include those of Go that can occur here.
