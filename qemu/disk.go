@@ -46,7 +46,8 @@ type Disk struct {
 	CD        bool      // the image is a CD, which guests cannot write; on SATA, SCSI or USB
 
 	// TakeOut takes the CD or the USB device out of the machine where the guest reboots for the first time, as a person
-	// does after an installation: before the firmware looks for something to start.
+	// does after an installation: before the firmware looks for something to start. Blank disks that can be started by then
+	// come first from there on.
 	TakeOut bool
 
 	// What the disk says of itself. Zero values leave it to QEMU.
@@ -130,7 +131,8 @@ func controllers(disks []Disk) []string {
 	return args
 }
 
-// diskArguments are the arguments for connected disks, which firmware tries in their order.
+// diskArguments are the arguments for connected disks, which firmware tries in their order. As many places are left in
+// front of the first.
 func diskArguments(ctx context.Context, disks []Disk, dir string) ([]string, error) {
 	args := controllers(disks)
 	port := 0
@@ -148,7 +150,7 @@ func diskArguments(ctx context.Context, disks []Disk, dir string) ([]string, err
 			port++
 		}
 		args = append(args, "-drive", fmt.Sprintf("if=none,id=disk%d,%s", i, drive),
-			"-device", fmt.Sprintf("%s,id=%s,drive=disk%d,bootindex=%d", device, deviceID(i), i, i))
+			"-device", fmt.Sprintf("%s,id=%s,drive=disk%d,bootindex=%d", device, deviceID(i), i, len(disks)+i))
 	}
 	return args, nil
 }
@@ -207,7 +209,7 @@ func (d Disk) device(number int) string {
 // made in dir.
 func (d Disk) drive(ctx context.Context, dir string, number int) (string, error) {
 	if d.Path == "" {
-		blank := filepath.Join(dir, fmt.Sprintf("disk%d.raw", number))
+		blank := blankPath(dir, number)
 		if err := os.WriteFile(blank, nil, 0o600); err != nil {
 			return "", fmt.Errorf("making a blank disk: %w", err)
 		}
@@ -244,6 +246,11 @@ func (d Disk) drive(ctx context.Context, dir string, number int) (string, error)
 		return "", fmt.Errorf("making an overlay for %s: %w: %s", d.Path, err, bytes.TrimSpace(out))
 	}
 	return "format=qcow2,discard=unmap,file=" + escape(overlay), nil
+}
+
+// blankPath is where a blank disk of a machine lies.
+func blankPath(dir string, number int) string {
+	return filepath.Join(dir, fmt.Sprintf("disk%d.raw", number))
 }
 
 // file is where the drive's bytes are: the file, or QEMU's blkdebug in front of it (docs/devel/blkdebug.txt of QEMU). Its

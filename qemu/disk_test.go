@@ -26,22 +26,22 @@ func TestDiskArguments(t *testing.T) {
 	}{
 		{"image", []Disk{{Path: image, Format: "raw"}}, []string{
 			"-drive", "if=none,id=disk0,format=raw,snapshot=on,discard=unmap,file=" + quoted,
-			"-device", "virtio-blk-pci,id=device0,drive=disk0,bootindex=0",
+			"-device", "virtio-blk-pci,id=device0,drive=disk0,bootindex=1",
 		}},
 		{"blank disks of every interface", []Disk{
 			{Size: 1 << 30}, {Size: 1 << 30, Interface: SATA}, {Size: 1 << 30, Interface: NVMe}, {Size: 1 << 30, Interface: USB}, {Size: 1 << 30, Interface: SCSI},
 		}, []string{
 			"-device", "qemu-xhci,id=usb,p2=8,p3=8", "-device", "virtio-scsi-pci,id=scsi",
-			"-drive", "if=none,id=disk0," + blank("0"), "-device", "virtio-blk-pci,id=device0,drive=disk0,bootindex=0",
-			"-drive", "if=none,id=disk1," + blank("1"), "-device", "ide-hd,bus=ide.0,id=device1,drive=disk1,bootindex=1",
-			"-drive", "if=none,id=disk2," + blank("2"), "-device", "nvme,serial=NVME0002,id=device2,drive=disk2,bootindex=2",
-			"-drive", "if=none,id=disk3," + blank("3"), "-device", "usb-storage,bus=usb.0,id=device3,drive=disk3,bootindex=3",
-			"-drive", "if=none,id=disk4," + blank("4"), "-device", "scsi-hd,bus=scsi.0,id=device4,drive=disk4,bootindex=4",
+			"-drive", "if=none,id=disk0," + blank("0"), "-device", "virtio-blk-pci,id=device0,drive=disk0,bootindex=5",
+			"-drive", "if=none,id=disk1," + blank("1"), "-device", "ide-hd,bus=ide.0,id=device1,drive=disk1,bootindex=6",
+			"-drive", "if=none,id=disk2," + blank("2"), "-device", "nvme,serial=NVME0002,id=device2,drive=disk2,bootindex=7",
+			"-drive", "if=none,id=disk3," + blank("3"), "-device", "usb-storage,bus=usb.0,id=device3,drive=disk3,bootindex=8",
+			"-drive", "if=none,id=disk4," + blank("4"), "-device", "scsi-hd,bus=scsi.0,id=device4,drive=disk4,bootindex=9",
 		}},
 		{"CDs", []Disk{{Path: image, Format: "raw", CD: true}, {Path: image, Format: "raw", CD: true, Interface: SCSI}}, []string{
 			"-device", "virtio-scsi-pci,id=scsi",
-			"-drive", "if=none,id=disk0,format=raw,media=cdrom,readonly=on,file=" + quoted, "-device", "ide-cd,bus=ide.0,id=device0,drive=disk0,bootindex=0",
-			"-drive", "if=none,id=disk1,format=raw,media=cdrom,readonly=on,file=" + quoted, "-device", "scsi-cd,bus=scsi.0,id=device1,drive=disk1,bootindex=1",
+			"-drive", "if=none,id=disk0,format=raw,media=cdrom,readonly=on,file=" + quoted, "-device", "ide-cd,bus=ide.0,id=device0,drive=disk0,bootindex=2",
+			"-drive", "if=none,id=disk1,format=raw,media=cdrom,readonly=on,file=" + quoted, "-device", "scsi-cd,bus=scsi.0,id=device1,drive=disk1,bootindex=3",
 		}},
 		{"what a disk says of itself", []Disk{
 			{Size: 1 << 30, Interface: SATA, Serial: "S1,2", WWN: 0x5000c500155, Model: "ACME 7", RotationRate: 7200, SectorSize: 4096},
@@ -50,15 +50,15 @@ func TestDiskArguments(t *testing.T) {
 		}, []string{
 			"-device", "qemu-xhci,id=usb,p2=8,p3=8", "-device", "virtio-scsi-pci,id=scsi",
 			"-drive", "if=none,id=disk0," + blank("0"),
-			"-device", "ide-hd,serial=S1,,2,wwn=0x5000c500155,model=ACME 7,rotation_rate=7200,logical_block_size=4096,physical_block_size=4096,bus=ide.0,id=device0,drive=disk0,bootindex=0",
-			"-drive", "if=none,id=disk1," + blank("1"), "-device", "scsi-hd,bus=scsi.0,product=ACME,rotation_rate=1,id=device1,drive=disk1,bootindex=1",
-			"-drive", "if=none,id=disk2," + blank("2"), "-device", "usb-storage,bus=usb.0,removable=on,id=device2,drive=disk2,bootindex=2",
+			"-device", "ide-hd,serial=S1,,2,wwn=0x5000c500155,model=ACME 7,rotation_rate=7200,logical_block_size=4096,physical_block_size=4096,bus=ide.0,id=device0,drive=disk0,bootindex=3",
+			"-drive", "if=none,id=disk1," + blank("1"), "-device", "scsi-hd,bus=scsi.0,product=ACME,rotation_rate=1,id=device1,drive=disk1,bootindex=4",
+			"-drive", "if=none,id=disk2," + blank("2"), "-device", "usb-storage,bus=usb.0,removable=on,id=device2,drive=disk2,bootindex=5",
 		}},
 		{"faults", []Disk{{Path: image, Format: "raw", Writable: true, Faults: []Fault{{"write", 1 << 20}, {"read", -1}}}}, []string{
 			"-drive", "if=none,id=disk0,format=raw,snapshot=off,discard=unmap,file.driver=blkdebug,file.image.driver=file,file.image.filename=" + quoted +
 				",file.inject-error.0.event=none,file.inject-error.0.iotype=write,file.inject-error.0.errno=5,file.inject-error.0.sector=2048" +
 				",file.inject-error.1.event=none,file.inject-error.1.iotype=read,file.inject-error.1.errno=5",
-			"-device", "virtio-blk-pci,id=device0,drive=disk0,bootindex=0",
+			"-device", "virtio-blk-pci,id=device0,drive=disk0,bootindex=1",
 		}},
 	} {
 		disks, err := connected(c.disks)
@@ -118,7 +118,7 @@ func TestNetworkArguments(t *testing.T) {
 		{Machine{NoNetwork: true}, ""},
 		{Machine{SSHPort: 2222}, "-netdev user,id=net,hostfwd=tcp:127.0.0.1:2222-:22 -device virtio-net-pci,netdev=net,romfile="},
 		{Machine{Disks: make([]Disk, 2), Netboot: &Netboot{Dir: "/srv/tftp", File: "http://10.0.2.2:80/boot.ipxe"}},
-			"-netdev user,id=net,tftp=/srv/tftp,bootfile=http://10.0.2.2:80/boot.ipxe -device virtio-net-pci,netdev=net,bootindex=2"},
+			"-netdev user,id=net,tftp=/srv/tftp,bootfile=http://10.0.2.2:80/boot.ipxe -device virtio-net-pci,netdev=net,bootindex=4"},
 	} {
 		if got := strings.Join(c.m.networkArguments(), " "); got != c.want {
 			t.Errorf("%s, want %s", got, c.want)
@@ -221,6 +221,42 @@ func TestTakeOut(t *testing.T) {
 			}
 			if err := vm.Kill(); err != nil {
 				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestInstalledDiskComesFirst has two blank disks. What a guest would install on the second is written from here.
+func TestInstalledDiskComesFirst(t *testing.T) {
+	for _, i := range Interfaces {
+		t.Run(string(i), func(t *testing.T) {
+			ctx := testContext(t)
+			medium, installed := rebootSector(t, "from the medium\n"), bootSector(t, "from the disk\n")
+			blank := Disk{Size: 64 << 20, Interface: i}
+			m := Machine{Firmware: BIOS, NoNetwork: true, Disks: []Disk{{Path: bootableCD(t, medium), Format: "raw", CD: true, TakeOut: true}, blank, blank}}
+			vm := start(t, ctx, m)
+			content, err := os.ReadFile(installed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := os.OpenFile(blankPath(vm.dir, 2), os.O_WRONLY, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.Write(content); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := vm.Console.Expect(ctx, regexp.MustCompile("from the medium")); err != nil {
+				t.Fatal(err)
+			}
+			if err := vm.Console.Send("\n"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := vm.Console.Expect(ctx, regexp.MustCompile("from the disk")); err != nil {
+				t.Fatal(err)
 			}
 		})
 	}

@@ -78,6 +78,7 @@ type VM struct {
 	disks  []Disk // of the machine, with their interfaces chosen
 	mu     sync.Mutex
 	taken  map[int]bool // disks that were taken out
+	dir    string       // where its files are
 	qmp    *qmp
 	stop   context.CancelFunc
 	kill   func() error
@@ -106,7 +107,7 @@ func (m Machine) Start(ctx context.Context) (*VM, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	vm := &VM{accel: m.Accel, disks: m.Disks, taken: map[int]bool{}, stop: cancel, failed: make(chan error, 1), done: make(chan struct{})}
+	vm := &VM{accel: m.Accel, dir: dir, disks: m.Disks, taken: map[int]bool{}, stop: cancel, failed: make(chan error, 1), done: make(chan struct{})}
 	if err := m.start(ctx, vm, program, dir); err != nil {
 		cancel()
 		os.RemoveAll(dir)
@@ -263,7 +264,7 @@ func (m Machine) networkArguments() []string {
 	device := "virtio-net-pci,netdev=net,romfile="
 	if m.Netboot != nil {
 		network += ",tftp=" + escape(m.Netboot.Dir) + ",bootfile=" + escape(m.Netboot.File)
-		device = fmt.Sprintf("virtio-net-pci,netdev=net,bootindex=%d", len(m.Disks))
+		device = fmt.Sprintf("virtio-net-pci,netdev=net,bootindex=%d", 2*len(m.Disks))
 	}
 	return []string{"-netdev", network, "-device", device}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 )
 
@@ -75,6 +76,9 @@ func (vm *VM) restartWithout(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := vm.preferInstalled(ctx); err != nil {
+		return err
+	}
 	if err := vm.qmp.execute(ctx, "set-action", map[string]any{"reboot": "reset", "shutdown": "poweroff"}); err != nil {
 		return err
 	}
@@ -86,4 +90,42 @@ func (vm *VM) restartWithout(ctx context.Context) error {
 		return err
 	}
 	return vm.qmp.execute(ctx, "cont", nil)
+}
+
+// preferInstalled puts blank disks in front that are not blank any more, as a person does in the setup of a machine with
+// several: a BIOS starts the first disk or none.
+func (vm *VM) preferInstalled(ctx context.Context) error {
+	installed := 0
+	for i, disk := range vm.disks {
+		if disk.Path != "" {
+			continue
+		}
+		bootable, err := hasBootSector(blankPath(vm.dir, i))
+		if err != nil {
+			return err
+		}
+		if !bootable {
+			continue
+		}
+		err = vm.qmp.execute(ctx, "qom-set", map[string]any{"path": "/machine/peripheral/" + deviceID(i), "property": "bootindex", "value": installed})
+		if err != nil {
+			return fmt.Errorf("starting from disk %d: %w", i, err)
+		}
+		installed++
+	}
+	return nil
+}
+
+// hasBootSector reports whether a BIOS would start the disk: its first sector ends with 55 AA.
+func hasBootSector(path string) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	var signature [2]byte
+	if _, err := f.ReadAt(signature[:], 510); err != nil && !errors.Is(err, io.EOF) {
+		return false, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return signature == [2]byte{0x55, 0xaa}, nil
 }
