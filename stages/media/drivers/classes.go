@@ -21,7 +21,7 @@ type Class struct {
 // them: libraries, buses and algorithms need no class.
 var Classes = []Class{
 	{Name: "SATA and IDE disks", Paths: []string{"drivers/ata"}},
-	{Name: "NVMe disks", Paths: []string{"drivers/nvme"}, Except: []string{"drivers/nvme/target"}},
+	{Name: "NVMe disks", Paths: []string{"drivers/nvme"}, Except: []string{"drivers/nvme/target", "drivers/nvme/host/nvme-rdma"}},
 	{Name: "SCSI disks and RAID controllers", Paths: []string{"drivers/scsi", "drivers/message", "drivers/ufs"}, Except: []string{"drivers/scsi/scsi_debug"}},
 	{Name: "virtual disks", Paths: []string{"drivers/block"}, Except: []string{
 		// Disks of other machines, made disks, and what stalls where it finds nothing.
@@ -47,6 +47,7 @@ var Classes = []Class{
 	{Name: "keyboards", Paths: []string{"drivers/hid", "drivers/input/serio", "drivers/input/keyboard/atkbd", "drivers/input/evdev"}, Except: []string{
 		"drivers/hid/amd-sfh-hid", "drivers/hid/bpf", "drivers/hid/i2c-hid", "drivers/hid/intel-ish-hid", "drivers/hid/intel-thc-hid",
 		"drivers/hid/surface-hid", "drivers/hid/wacom",
+		"drivers/hid/hid-prodikeys", "drivers/hid/hid-picolcd", // which need sound, or infrared
 	}},
 	{Name: "serial lines", Paths: []string{"drivers/tty/serial"}},
 	{Name: "random numbers", Paths: []string{"drivers/char/hw_random"}, Optional: true},
