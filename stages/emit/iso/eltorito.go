@@ -63,22 +63,16 @@ func (m *medium) findBootImages(st *store.Store) error {
 }
 
 func (m *medium) bootImage(firmware, path string) (*node, error) {
-	var found *node
-	if err := m.root.walk(func(n *node) error {
-		if n.path == path {
-			found = n
+	for n := range m.root.files() {
+		switch {
+		case n.path != path || n.mode&typeMask != typeRegular:
+		case n.size == 0:
+			return nil, fmt.Errorf("%s shall boot /%s, but that is empty", firmware, path)
+		default:
+			return n, nil
 		}
-		return nil
-	}); err != nil {
-		return nil, err
 	}
-	switch {
-	case found == nil || found.mode&typeMask != typeRegular:
-		return nil, fmt.Errorf("%s shall boot /%s, but that is not among the files", firmware, path)
-	case found.size == 0:
-		return nil, fmt.Errorf("%s shall boot /%s, but that is empty", firmware, path)
-	}
-	return found, nil
+	return nil, fmt.Errorf("%s shall boot /%s, but that is not among the files", firmware, path)
 }
 
 // contents reads a small file.

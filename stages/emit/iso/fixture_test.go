@@ -26,10 +26,11 @@ const (
 
 // fixture is a set of files and what readers must find of it.
 type fixture struct {
-	st    *store.Store
-	batch *store.Batch // of contents not yet in st; nil for none
-	files []iso.File
-	want  map[string]found
+	st      *store.Store
+	batch   *store.Batch // of contents not yet in st; nil for none
+	files   []iso.File
+	want    map[string]found
+	longest int // bytes of random names
 }
 
 // found is a file as a reader shows it.
@@ -40,7 +41,7 @@ type found struct {
 }
 
 func newFixture(t testing.TB) *fixture {
-	return &fixture{st: disktest.Store(t), want: map[string]found{".": {mode: fs.ModeDir | 0o755}}}
+	return &fixture{st: disktest.Store(t), want: map[string]found{".": {mode: fs.ModeDir | 0o755}}, longest: 255}
 }
 
 // implied adds the directories above path that nobody named.

@@ -124,14 +124,19 @@ func (m *medium) write(st *store.Store, b *disk.Builder) error {
 			return err
 		}
 	}
-	return m.root.walk(func(n *node) error {
+	for n := range m.root.files() {
 		if n.size == 0 || n.shared || n == m.bios {
-			return nil
+			continue
 		}
-		off := int64(n.block) * blockSize
-		if n.image != nil {
-			return b.AddImage(off, *n.image)
+		var err error
+		if off := int64(n.block) * blockSize; n.image != nil {
+			err = b.AddImage(off, *n.image)
+		} else {
+			err = b.AddObject(off, n.digest, 0, n.size)
 		}
-		return b.AddObject(off, n.digest, 0, n.size)
-	})
+		if err != nil {
+			return fmt.Errorf("/%s: %w", n.path, err)
+		}
+	}
+	return nil
 }

@@ -1,7 +1,6 @@
 package iso
 
 import (
-	"errors"
 	"fmt"
 	"math"
 
@@ -15,7 +14,7 @@ const (
 
 	systemArea      = 16 // blocks that ISO 9660 leaves to others
 	primaryBlock    = systemArea
-	bootRecordBlock = 17 // El Torito 2.0 section 3.0
+	bootRecordBlock = 17 // El Torito section 2.0
 	maxSection      = math.MaxUint32 &^ (blockSize - 1)
 	maxDirectories  = math.MaxUint16 // numbers of parents in path tables have 16 bits
 
@@ -27,83 +26,84 @@ const (
 	backupTable = 33 * partition.SectorSize
 )
 
+// maxBlocks is how many blocks the 32 bits of block numbers and of the size of the volume allow.
+const maxBlocks = math.MaxUint32
+
+// allocator hands out blocks, one after the other. They may be more than maxBlocks, which whoever uses it finds in the end.
+type allocator struct{ next int64 }
+
+func (a *allocator) take(bytes int64) uint32 {
+	block := a.next
+	a.next += blocks(bytes)
+	return uint32(block)
+}
+
 // place decides where everything lies, in the order of the package comment.
 func (m *medium) place() error {
 	m.orderDirectories()
 	if len(m.dirs) > maxDirectories {
 		return fmt.Errorf("there are %d directories; path tables have room for %d", len(m.dirs), maxDirectories)
 	}
-	next := int64(bootRecordBlock + 1)
-	if m.bios != nil || m.efi != nil {
-		next++
-	}
-	var beyond error
-	take := func(bytes int64) uint32 {
-		at := next
-		if next += blocks(bytes); next > math.MaxUint32 {
-			beyond = errors.New("its files need more than the 8 TiB that ISO 9660 can address")
-		}
-		return uint32(at)
+	bootable := m.bios != nil || m.efi != nil
+	a := allocator{next: bootRecordBlock + 1}
+	if bootable {
+		a.next++ // the terminator gives its block to the boot record
 	}
 	m.pathTableSize = len(m.pathTable(littleEndian))
-	m.pathTableL, m.pathTableM = take(int64(m.pathTableSize)), take(int64(m.pathTableSize))
+	m.pathTableL, m.pathTableM = a.take(int64(m.pathTableSize)), a.take(int64(m.pathTableSize))
 	for _, d := range m.dirs {
 		// Sizes do not depend on places, so that what is encoded without knowing these tells how much room it takes.
-		d.block = take(int64(len(m.directory(d))))
+		d.block = a.take(int64(len(m.directory(d))))
 		if d.records > maxSection {
 			return fmt.Errorf("/%s: its entries take %d bytes; %d are the most", d.path, d.records, int64(maxSection))
 		}
 	}
-	if m.bios != nil || m.efi != nil {
-		m.catalog = take(blockSize)
+	if bootable {
+		m.catalog = a.take(blockSize)
 	}
 	if m.bios != nil {
-		m.bios.block = take(m.bios.size)
+		m.bios.block = a.take(m.bios.size)
 	}
-	// Readers exist that ignore a file at block 0, so empty ones point somewhere.
-	empty := uint32(next)
+	m.placeContents(&a)
+	// Last, so that what lies before it is one partition, and what firmware takes for its end when it is too large for
+	// the boot catalog is not far from it.
+	if m.efi != nil {
+		m.efi.block = a.take(m.efi.size)
+	}
+	m.end = a.next * blockSize
+	m.size = m.end + trailing
+	if m.hybrid() {
+		m.size = (m.size + backupTable + partition.Alignment - 1) &^ (partition.Alignment - 1)
+	}
+	if m.size/blockSize > maxBlocks {
+		return fmt.Errorf("its files need %d bytes, more than the 8 TiB that ISO 9660 can address", m.end)
+	}
+	return nil
+}
+
+// placeContents places all files but the boot images.
+func (m *medium) placeContents(a *allocator) {
 	// Readers take files at one place for hard links, so that only those share their contents that differ in nothing else.
 	type inode struct {
 		digest store.Digest
 		mode   uint32
 	}
 	contents := map[inode]uint32{}
-	if err := m.root.walk(func(n *node) error {
-		if n == m.bios || n == m.efi {
-			return nil
-		}
-		if n.size == 0 {
+	empty := uint32(a.next) // readers exist that ignore a file at block 0, so empty ones point somewhere
+	for n := range m.root.files() {
+		switch {
+		case n == m.bios || n == m.efi:
+		case n.size == 0:
 			n.block = empty
-			return nil
-		}
-		if n.image == nil {
-			if block, ok := contents[inode{n.digest, n.mode}]; ok {
-				n.block, n.shared = block, true
-				return nil
+		case n.image != nil:
+			n.block = a.take(n.size)
+		default:
+			if n.block, n.shared = contents[inode{n.digest, n.mode}]; !n.shared {
+				n.block = a.take(n.size)
+				contents[inode{n.digest, n.mode}] = n.block
 			}
 		}
-		n.block = take(n.size)
-		if n.image == nil {
-			contents[inode{n.digest, n.mode}] = n.block
-		}
-		return nil
-	}); err != nil {
-		return err
 	}
-	// Last, so that what lies before it is one partition, and what firmware takes for its end when it is too large for
-	// the boot catalog is not far from it.
-	if m.efi != nil {
-		m.efi.block = take(m.efi.size)
-	}
-	m.end = next * blockSize
-	m.size = m.end + trailing
-	if m.hybrid() {
-		m.size = (m.size + backupTable + partition.Alignment - 1) &^ (partition.Alignment - 1)
-	}
-	if m.size/blockSize > math.MaxUint32 {
-		beyond = errors.New("its files need more than the 8 TiB that ISO 9660 can address")
-	}
-	return beyond
 }
 
 // orderDirectories numbers the directories as path tables demand it (ECMA-119 6.9.1): level by level, within a level by

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -65,20 +66,18 @@ func (n *node) links() uint32 {
 	return links
 }
 
-// walk calls visit for every file below n that is no directory, in the order of the names on the medium.
-func (n *node) walk(visit func(*node) error) error {
+// files yields every file below n that is no directory: directory by directory, in the order of the records.
+func (n *node) files() iter.Seq[*node] {
+	return func(yield func(*node) bool) { n.yieldFiles(yield) }
+}
+
+func (n *node) yieldFiles(yield func(*node) bool) bool {
 	for _, c := range n.children {
-		var err error
-		if c.isDir() {
-			err = c.walk(visit)
-		} else {
-			err = visit(c)
-		}
-		if err != nil {
-			return err
+		if c.isDir() && !c.yieldFiles(yield) || !c.isDir() && !yield(c) {
+			return false
 		}
 	}
-	return nil
+	return true
 }
 
 // plant returns the root of the tree of files, each with its name of plain ISO 9660.
@@ -132,7 +131,10 @@ func newNode(st *store.Store, f File) (*node, error) {
 	if kinds != 1 || f.Path == tree.Root && !f.Directory {
 		return nil, errors.New("it must be exactly one of a file with a digest, a file with an image, a directory, and a symbolic link")
 	}
-	n := &node{path: f.Path, name: f.Path[strings.LastIndexByte(f.Path, '/')+1:], mode: typeRegular | f.Mode, digest: f.Digest, image: f.Image, target: f.Target}
+	n := &node{
+		path: f.Path, name: lastElement(f.Path), mode: typeRegular | f.Mode,
+		digest: f.Digest, image: f.Image, target: f.Target,
+	}
 	var err error
 	switch {
 	case f.Directory:
@@ -150,6 +152,8 @@ func newNode(st *store.Store, f File) (*node, error) {
 	}
 	return n, err
 }
+
+func lastElement(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
 
 func checkTarget(target string) error {
 	if strings.IndexByte(target, 0) >= 0 {
@@ -182,7 +186,7 @@ func parentOf(dirs map[string]*node, path string) (*node, error) {
 			return nil, fmt.Errorf("/%s is not a directory", above)
 		}
 	}
-	d := &node{path: above, name: above[strings.LastIndexByte(above, '/')+1:], mode: typeDirectory | 0o755, parent: parent}
+	d := &node{path: above, name: lastElement(above), mode: typeDirectory | 0o755, parent: parent}
 	parent.children = append(parent.children, d)
 	dirs[above] = d
 	return d, nil

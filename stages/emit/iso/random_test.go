@@ -23,7 +23,7 @@ var alphabets = []string{
 }
 
 // randomName returns a name that is not taken, some of them as long as a name can be.
-func randomName(r *rand.Rand, taken map[string]bool) string {
+func randomName(r *rand.Rand, taken map[string]bool, longest int) string {
 	for {
 		alphabet := alphabets[r.IntN(len(alphabets))]
 		letters := []rune(alphabet)
@@ -40,7 +40,7 @@ func randomName(r *rand.Rand, taken map[string]bool) string {
 			}
 		}
 		name := b.String()
-		for len(name) > 255 {
+		for len(name) > longest {
 			name = name[:len(name)-1]
 		}
 		if name != "." && name != ".." && !taken[name] {
@@ -68,7 +68,7 @@ func randomTarget(r *rand.Rand) string {
 func (f *fixture) grow(t *testing.T, r *rand.Rand, dir string, depth int) {
 	taken := map[string]bool{}
 	for range r.IntN(14) {
-		path := filepath.Join(dir, randomName(r, taken))
+		path := filepath.Join(dir, randomName(r, taken, f.longest))
 		mode := uint32(r.IntN(0o10000))
 		switch kind := r.IntN(12); {
 		case kind < 4 && depth > 0:
