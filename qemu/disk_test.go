@@ -276,3 +276,18 @@ func TestFaults(t *testing.T) {
 		t.Error("the error was not injected")
 	}
 }
+
+// TestNothingToStart has a blank disk on every interface: firmware finds them, in their order, and nothing on them.
+func TestNothingToStart(t *testing.T) {
+	ctx := testContext(t)
+	m := Machine{Firmware: UEFI, NoNetwork: true}
+	for _, i := range Interfaces {
+		m.Disks = append(m.Disks, Disk{Size: 64 << 20, Interface: i})
+	}
+	vm := start(t, ctx, m)
+	for _, device := range []string{`"UEFI Misc Device"`, `Sata\(`, `NVMe\(`, `USB\(`, `Scsi\(`} {
+		if _, err := vm.Console.Expect(ctx, regexp.MustCompile(`failed to load Boot.*`+device+`.*Not Found`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
