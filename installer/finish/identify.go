@@ -57,10 +57,10 @@ func Identify(r io.ReaderAt) (Filesystem, error) {
 // identifyExt reads what Linux' Documentation/filesystems/ext4/super.rst describes.
 func identifyExt(p []byte) Filesystem {
 	const (
-		hasJournal = 1 << 2 // compatible
-		extents    = 1 << 6 // incompatible
-		bits64     = 1 << 7
-		flexGroups = 1 << 9
+		hasJournal      = 1 << 2           // compatible
+		bits64          = 1 << 7           // incompatible
+		oldIncompatible = 0x2 | 0x4 | 0x10 // what ext3 knows: file types, recovery, meta block groups
+		oldReadOnly     = 0x1 | 0x2 | 0x4  // sparse superblocks, large files, b-tree directories
 	)
 	sb, le := p[extSuper:], binary.LittleEndian
 	logSize := le.Uint32(sb[24:])
@@ -68,11 +68,11 @@ func identifyExt(p []byte) Filesystem {
 		return Filesystem{}
 	}
 	f := Filesystem{Type: "ext2", UUID: partition.GUID(sb[104:120]).String(), blockSize: 1024 << logSize, blocksPerUnit: int64(le.Uint32(sb[32:]))}
-	compatible, incompatible := le.Uint32(sb[92:]), le.Uint32(sb[96:])
+	compatible, incompatible, readOnly := le.Uint32(sb[92:]), le.Uint32(sb[96:]), le.Uint32(sb[100:])
 	if compatible&hasJournal != 0 {
 		f.Type = "ext3"
 	}
-	if incompatible&(extents|bits64|flexGroups) != 0 {
+	if incompatible&^oldIncompatible != 0 || readOnly&^oldReadOnly != 0 {
 		f.Type = "ext4"
 	}
 	blocks := uint64(le.Uint32(sb[4:]))

@@ -55,13 +55,15 @@ func reread(disk string, partitions []partition.Placed) error {
 		time.Sleep(wait) // whoever looks at a new device, as udev does, holds it for a moment
 		err = ioctl(f, unix.BLKRRPART, nil)
 	}
-	if err == nil || !errors.Is(err, unix.EBUSY) {
+	if err != nil && !errors.Is(err, unix.EBUSY) {
 		return err
 	}
+	// One of the disk's partitions may be in use, or the kernel made without code for this kind of table.
 	return updateEach(f, disk, partitions)
 }
 
-// updateEach tells the kernel of the partitions one by one, which it takes while others of the disk are in use.
+// updateEach tells the kernel of partitions it does not know, or not rightly, one by one, which it takes while others of the
+// disk are in use.
 func updateEach(f *os.File, disk string, partitions []partition.Placed) error {
 	real, err := filepath.EvalSymlinks(disk)
 	if err != nil {
