@@ -23,7 +23,7 @@ BUILD_TOOLS := newuidmap
 TEST_TOOLS  := qemu-system-x86_64 qemu-img e2fsck debugfs sgdisk sfdisk fsck.fat mtype dpkg-deb getfacl getcap setfattr ssh grub-script-check \
 	gpg openssl xz zstd bzip2 ps script rpm rpmbuild sqlite3 matchpathcon setfiles \
 	rpmkeys rpm2cpio cpio createrepo_c modifyrepo_c dnf genisoimage isoinfo isovfy xorriso osirrox fdisk file testsolv sbsign sbattach grub-mkimage systemd-sysusers \
-	busybox skopeo bsdtar setfacl setcap losetup mkfs.ext4 mkfs.xfs xfs_repair mkfs.fat blkid efibootmgr
+	busybox skopeo bsdtar setfacl setcap losetup depmod modprobe mkfs.ext4 mkfs.xfs xfs_repair mkfs.fat blkid efibootmgr
 BENCH_TOOLS := mmdebstrap
 
 export CGO_ENABLED := 0

@@ -50,9 +50,6 @@ func Decode(r io.Reader) (*Config, error) {
 	if err := decoder.Decode(c); err != nil {
 		return nil, fmt.Errorf("the document is invalid: %w", err)
 	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("the document is followed by something else")
-	}
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
