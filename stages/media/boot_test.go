@@ -172,47 +172,64 @@ func TestBoot(t *testing.T) {
 	}
 	options := sampleOptions()
 	options.Timeout = 3
-	iso := func(l Loaders) string {
+	iso := func(o Options, l Loaders) (path, id string) {
 		c := contents
 		c.Loaders = l
-		im, err := composeISO(context.Background(), r.cache.Store, c, options)
+		im, err := composeISO(context.Background(), r.cache.Store, c, o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return r.write(t, im, "medium.iso")
+		if id, err = o.id(c); err != nil {
+			t.Fatal(err)
+		}
+		return r.write(t, im, "medium.iso"), "imagefactory.id=" + id
 	}
-	both := iso(r.loaders(t, LoadersOptions{BIOS: biosTarget, Signed: signed}))
-	plainSigned := *signed
-	plainSigned.Medium = nil
-	plain := iso(r.loaders(t, LoadersOptions{Signed: &plainSigned}))
-	own := iso(r.loaders(t, LoadersOptions{UEFI: uefiTarget}))
+	loaders := r.loaders(t, LoadersOptions{BIOS: biosTarget, Signed: signed})
+	both, bothID := iso(options, loaders)
+	other := options
+	other.Name = "other"
+	another, _ := iso(other, loaders)
 	bios, uefi := r.localDisks(t)
 
 	const installs = "imagefactory.mode=install"
 	started := regexp.MustCompile(`TEST-INIT ` + regexp.QuoteMeta(initramfs.Release) + ` (.*)\r?\n[^\n]*TEST-END`)
-	for _, test := range []struct {
+	type boot struct {
 		name     string
 		firmware qemu.Firmware
 		iso      string
 		usb      bool
 		keys     string // typed into the menu
 		disk     string
-		want     string // in the kernel's command line; or what a local system prints
-	}{
-		{name: "BIOS, CD", firmware: qemu.BIOS, iso: both, want: installs},
-		{name: "BIOS, stick", firmware: qemu.BIOS, iso: both, usb: true, want: installs},
-		{name: "UEFI, CD", firmware: qemu.UEFI, iso: both, want: installs},
-		{name: "Secure Boot, CD", firmware: qemu.UEFISecure, iso: both, want: installs},
-		{name: "Secure Boot, stick", firmware: qemu.UEFISecure, iso: both, usb: true, want: installs},
-		{name: "Secure Boot, GRUB for disks, CD", firmware: qemu.UEFISecure, iso: plain, want: installs},
-		{name: "UEFI, own GRUB, CD", firmware: qemu.UEFI, iso: own, want: installs},
-		{name: "UEFI, own GRUB, stick", firmware: qemu.UEFI, iso: own, usb: true, want: installs},
-		{name: "BIOS, CD, asking", firmware: qemu.BIOS, iso: both, keys: "\x1b[B\r", want: "imagefactory.confirm"},
-		{name: "BIOS, CD, local disk", firmware: qemu.BIOS, iso: both, keys: "\x1b[F\r", disk: bios, want: "LOCAL-BIOS"},
-		{name: "BIOS, stick, local disk", firmware: qemu.BIOS, iso: both, usb: true, keys: "\x1b[F\r", disk: bios, want: "LOCAL-BIOS"},
-		{name: "UEFI, CD, local disk", firmware: qemu.UEFI, iso: both, keys: "\x1b[F\r", disk: uefi, want: "LOCAL-EFI"},
-		{name: "UEFI, stick, local disk", firmware: qemu.UEFI, iso: both, usb: true, keys: "\x1b[F\r", disk: uefi, want: "LOCAL-EFI"},
-	} {
+		want     []string // in the kernel's command line; with a disk, what its system prints
+	}
+	const last, second = "\x1b[F\r", "\x1b[B\r"
+	boots := []boot{
+		{name: "BIOS, CD", firmware: qemu.BIOS, iso: both, want: []string{installs, bothID}},
+		{name: "Secure Boot, stick", firmware: qemu.UEFISecure, iso: both, usb: true, want: []string{installs, bothID}},
+		{name: "BIOS, stick, local disk", firmware: qemu.BIOS, iso: both, usb: true, keys: last, disk: bios, want: []string{"LOCAL-BIOS"}},
+		{name: "UEFI, CD, local disk", firmware: qemu.UEFI, iso: both, keys: last, disk: uefi, want: []string{"LOCAL-EFI"}},
+	}
+	if os.Getenv("IMAGEFACTORY_TEST") == "full" {
+		plainSigned := *signed
+		plainSigned.Medium = nil
+		plain, plainID := iso(options, r.loaders(t, LoadersOptions{Signed: &plainSigned}))
+		own, ownID := iso(options, r.loaders(t, LoadersOptions{UEFI: uefiTarget}))
+		boots = append(boots,
+			boot{name: "BIOS, stick", firmware: qemu.BIOS, iso: both, usb: true, want: []string{installs, bothID}},
+			boot{name: "UEFI, CD", firmware: qemu.UEFI, iso: both, want: []string{installs, bothID}},
+			boot{name: "Secure Boot, CD", firmware: qemu.UEFISecure, iso: both, want: []string{installs, bothID}},
+			boot{name: "Secure Boot, GRUB for disks, CD", firmware: qemu.UEFISecure, iso: plain, want: []string{installs, plainID}},
+			boot{name: "UEFI, own GRUB, CD", firmware: qemu.UEFI, iso: own, want: []string{installs, ownID}},
+			boot{name: "UEFI, own GRUB, stick", firmware: qemu.UEFI, iso: own, usb: true, want: []string{installs, ownID}},
+			boot{name: "BIOS, CD, beside another", firmware: qemu.BIOS, iso: both, disk: another, want: []string{installs, bothID}},
+			boot{name: "UEFI, CD, beside another", firmware: qemu.UEFI, iso: both, disk: another, want: []string{installs, bothID}},
+			boot{name: "UEFI, stick, beside another", firmware: qemu.UEFI, iso: both, usb: true, disk: another, want: []string{installs, bothID}},
+			boot{name: "BIOS, CD, asking", firmware: qemu.BIOS, iso: both, keys: second, want: []string{installs, "imagefactory.confirm"}},
+			boot{name: "BIOS, CD, local disk", firmware: qemu.BIOS, iso: both, keys: last, disk: bios, want: []string{"LOCAL-BIOS"}},
+			boot{name: "UEFI, stick, local disk", firmware: qemu.UEFI, iso: both, usb: true, keys: last, disk: uefi, want: []string{"LOCAL-EFI"}},
+		)
+	}
+	for _, test := range boots {
 		t.Run(test.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 			defer cancel()
@@ -238,8 +255,8 @@ func TestBoot(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if test.disk != "" {
-				if _, err := vm.Console.Expect(ctx, regexp.MustCompile(test.want)); err != nil {
+			if test.keys == last {
+				if _, err := vm.Console.Expect(ctx, regexp.MustCompile(test.want[0])); err != nil {
 					t.Fatal(err)
 				}
 				return
@@ -248,8 +265,10 @@ func TestBoot(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !strings.Contains(found[1], test.want) || !strings.Contains(found[1], "imagefactory.id=") {
-				t.Errorf("command line %s", found[1])
+			for _, want := range test.want {
+				if !strings.Contains(found[1], want) {
+					t.Errorf("command line %s\nhas no %s", found[1], want)
+				}
 			}
 			transcript := string(vm.Console.Transcript())
 			if strings.Contains(transcript, "TEST-FAILED") {
@@ -317,7 +336,7 @@ func sampleOptions() Options {
 		Target: config.Target{Match: config.MatchSmallestEmpty}, Grow: true, Consoles: []string{"tty0", "ttyS0,115200n8"},
 		Cmdline: []string{"nomodeset"}, VolumeID: "SAMPLE_1_0", Timeout: 5, Epoch: stagetest.Epoch,
 		EFI:          config.EFI{Label: "sample", Loader: `\EFI\debian\shimx64.efi`, Partition: 1},
-		LocalLoaders: []string{"/EFI/debian/shimx64.efi"},
+		LocalLoaders: []string{"/EFI/debian/shimx64.efi", "/EFI/BOOT/BOOTX64.EFI"},
 	}
 }
 

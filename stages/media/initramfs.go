@@ -42,6 +42,11 @@ type Initramfs struct {
 	Size     int64        `json:"size"` // of Image in bytes
 	Modules  int          `json:"modules"`
 	Firmware int          `json:"firmware"` // files
+
+	// What drivers.Choice says of what is not there.
+	Missing         []string          `json:"missing,omitempty"`
+	Broken          map[string]string `json:"broken,omitempty"`
+	MissingFirmware int               `json:"missing_firmware"`
 }
 
 // certificates are where programs in Go look for the authorities they trust (crypto/x509, root_linux.go), of which the
@@ -69,11 +74,47 @@ func MakeInitramfs(ctx context.Context, run *stages.Run, root rootfs.Root, o Ini
 		return Initramfs{}, err
 	}
 	kernel, _ := t.Lookup(initramfs.At(o.Kernel, versions[0]))
-	choice, err := drivers.Choose(ctx, st, t, versions[0])
+	// Most changes of a root do not concern the installer.
+	key := stages.Key("media-initramfs", InitramfsVersion, struct {
+		Options  InitramfsOptions
+		Release  string
+		Concerns []concern
+	}{o, versions[0], concerns(t, versions[0], kernel)})
+	out, _, err := stages.Memo(ctx, run.Cache, key, run.Stage, func(ctx context.Context) (Initramfs, error) {
+		return makeInitramfs(ctx, st, t, versions[0], kernel, o)
+	})
+	if err == nil {
+		out.tell(run)
+	}
+	return out, err
+}
+
+// concern is a file of the root that an initial RAM file system may depend on.
+type concern struct {
+	Path, Target string
+	Digest       store.Digest
+}
+
+// concerns returns the kernel, and all modules, firmware and certificates there are.
+func concerns(t *tree.Tree, release string, kernel tree.Entry) []concern {
+	out := []concern{{Path: kernel.Path, Digest: kernel.Digest}}
+	for _, p := range append([]string{"lib/modules/" + release, "usr/lib/modules/" + release, "lib/firmware"}, certificates...) {
+		real, err := t.Resolve(p)
+		if err != nil {
+			continue
+		}
+		for _, e := range t.Subtree(real) {
+			out = append(out, concern{e.Path, e.Target, e.Digest})
+		}
+	}
+	return out
+}
+
+func makeInitramfs(ctx context.Context, st *store.Store, t *tree.Tree, release string, kernel tree.Entry, o InitramfsOptions) (Initramfs, error) {
+	choice, err := drivers.Choose(ctx, st, t, release)
 	if err != nil {
 		return Initramfs{}, err
 	}
-	tell(run, choice)
 	a := &archive{st: st, epoch: o.Epoch, entries: map[string]archived{}}
 	if err := a.base(t, o); err != nil {
 		return Initramfs{}, err
@@ -81,21 +122,24 @@ func MakeInitramfs(ctx context.Context, run *stages.Run, root rootfs.Root, o Ini
 	if err := a.drivers(ctx, choice); err != nil {
 		return Initramfs{}, err
 	}
-	out := Initramfs{Release: choice.Release, Kernel: kernel.Digest, Modules: len(choice.Modules), Firmware: len(choice.Firmware)}
+	out := Initramfs{
+		Release: choice.Release, Kernel: kernel.Digest, Modules: len(choice.Modules), Firmware: len(choice.Firmware),
+		Missing: choice.Missing, Broken: choice.Broken, MissingFirmware: len(choice.MissingFirmware),
+	}
 	out.Image, out.Size, err = a.save()
 	return out, err
 }
 
 // tell says what was chosen and what is not there.
-func tell(run *stages.Run, choice drivers.Choice) {
+func (i Initramfs) tell(run *stages.Run) {
 	run.Emit(stages.Event{Kind: stages.Log, Item: "drivers", Text: fmt.Sprintf(
 		"%d modules of kernel %s and %d files of firmware for the installer; %d files that modules name are not in the image",
-		len(choice.Modules), choice.Release, len(choice.Firmware), len(choice.MissingFirmware))})
-	if len(choice.Missing) > 0 {
-		run.Warn("the installer will lack drivers for %s: the image's kernel %s has none", strings.Join(choice.Missing, ", "), choice.Release)
+		i.Modules, i.Release, i.Firmware, i.MissingFirmware)})
+	if len(i.Missing) > 0 {
+		run.Warn("the installer will lack drivers for %s: the image's kernel %s has none", strings.Join(i.Missing, ", "), i.Release)
 	}
-	for _, name := range slices.Sorted(maps.Keys(choice.Broken)) {
-		run.Warn("the installer will lack the module %s: it needs %s, which is not in the image", name, choice.Broken[name])
+	for _, name := range slices.Sorted(maps.Keys(i.Broken)) {
+		run.Warn("the installer will lack the module %s: it needs %s, which is not in the image", name, i.Broken[name])
 	}
 }
 

@@ -91,18 +91,15 @@ func (o Options) Menu(c Contents, id string) string {
 
 // local returns the commands that start what is on a disk.
 func (o Options) local(marker string) string {
-	loaders := append([]string{}, o.LocalLoaders...)
-	for _, f := range []string{"/EFI/BOOT/BOOTX64.EFI", "/EFI/BOOT/BOOTAA64.EFI"} {
-		loaders = append(loaders, f)
-	}
-	for i, l := range loaders {
-		loaders[i] = "(hd*,gpt*)" + l
-	}
 	// Under UEFI, a disk's own loader is started: to end GRUB brings up the firmware's setup on many machines, and this
-	// medium again on others. The file system with the marker is on this medium. Under BIOS the medium is the first disk
-	// where it was booted as one.
-	return fmt.Sprintf(`  if [ "$grub_platform" = efi ]; then
-    for loader in %s; do
+	// medium again on others. The file system with the marker is on this medium.
+	var uefi string
+	if len(o.LocalLoaders) > 0 {
+		var loaders []string
+		for _, l := range o.LocalLoaders {
+			loaders = append(loaders, "(hd*,gpt*)"+grub.Quote(l))
+		}
+		uefi = fmt.Sprintf(`    for loader in %s; do
       if [ -f "$loader" ]; then
         regexp --set=1:disk '^(\([^)]*\))' "$loader"
         if [ ! -f "${disk}%s" ]; then
@@ -112,7 +109,11 @@ func (o Options) local(marker string) string {
         fi
       fi
     done
-    echo "No disk of this machine has an EFI boot loader. Back to the firmware."
+`, strings.Join(loaders, " "), marker)
+	}
+	// Under BIOS the medium is the first disk where it was booted as one.
+	return `  if [ "$grub_platform" = efi ]; then
+` + uefi + `    echo "No disk of this machine has a boot loader for UEFI. Back to the firmware."
     sleep 3
     exit 1
   else
@@ -125,7 +126,7 @@ func (o Options) local(marker string) string {
     chainloader +1
     boot
   fi
-`, strings.Join(loaders, " "), marker)
+`
 }
 
 // NetworkMenu returns grub.cfg for a GRUB that was started over the network and read it from the directory that is

@@ -37,8 +37,8 @@ type Options struct {
 	PasswordPBKDF2 string `json:"password_pbkdf2,omitempty"`
 	URL            string `json:"url,omitempty"` // where a directory for PXE is served; it does not end in "/"
 
-	// LocalLoaders are EFI programs on disks that the menu's entry for the local disk looks for, before what firmware
-	// would start: `/EFI/debian/shimx64.efi`.
+	// LocalLoaders are EFI programs that the menu's entry for the local disk looks for on all disks, in this order:
+	// "/EFI/debian/shimx64.efi".
 	LocalLoaders []string `json:"local_loaders"`
 
 	Epoch int64 `json:"epoch"`
