@@ -140,7 +140,7 @@ disk {
 boot {
   firmware = ["bios", "uefi"]           # the ISO and what it installs start under both, with Secure Boot, too
   console  = ["tty0", "ttyS0,115200n8"] # screen and serial port; the last one is /dev/console
-  timeout  = 5                          # seconds to choose something else than installing
+  timeout  = 1                          # seconds; a medium's menu waits at least 5
 }
 
 output "iso" {

@@ -142,7 +142,8 @@
 //	output "pxe" { url*  … }           url is where the directory will be served, http or https; the rest as of iso,
 //	                                   without label, and mode "install" alone
 //
-// There is at most one output of each type. An ISO starts from CD and from USB, with what firmware has.
+// There is at most one output of each type. An ISO starts from CD and from USB, with what firmware has; its menu shows for
+// timeout of boot, but at least 5 seconds, and password_pbkdf2 protects it, too.
 //
 // All conditions of target must hold; of the disks that are left, match takes one: the only one, or the smallest or the
 // largest of those that hold nothing. When that is no unique answer, nothing is installed, and a table says of every disk
@@ -153,7 +154,9 @@
 // kernel change the policy by hand; they are in package installer/config.
 //
 // A script with stage = "install" runs on the machine when the image is on its disk: as root, with the installed root as
-// its root directory, in order of definition. The image does not depend on it.
+// its root directory, in order of definition. Besides env its environment says IMAGEFACTORY_STAGE=install,
+// IMAGEFACTORY_NAME, IMAGEFACTORY_VERSION, IMAGEFACTORY_ARCH and IMAGEFACTORY_DISK, the path of the disk. A script that
+// fails makes the installation fail. The image does not depend on it.
 //
 // Sizes are strings of a whole number and KiB, MiB, GiB or TiB. On the disk they are multiples of 1MiB.
 //

@@ -42,7 +42,7 @@ func (l *loader) scripts(b *decode.Body) (out, install []Script) {
 		}
 		l.program(s, &c)
 		if s.Has("stage") {
-			if l.installStage(s) {
+			if l.installStage(s, c) {
 				install = append(install, c)
 			}
 		} else {
@@ -71,7 +71,7 @@ func isInstallScript(blk *decode.Block) bool {
 
 // installStage reads the stage of a script which says one, and reports what only scripts of the build have. It returns
 // whether there is such a stage.
-func (l *loader) installStage(s *decode.Body) bool {
+func (l *loader) installStage(s *decode.Body, c Script) bool {
 	t := s.Text("stage")
 	switch {
 	case t.Range.Filename == "" || t.Value == StageInstall:
@@ -87,6 +87,9 @@ func (l *loader) installStage(s *decode.Body) bool {
 	}
 	if s.Has("inputs") {
 		l.errorf(s.Range("inputs"), "No inputs", "A script on the installed machine sees what is installed and nothing of this one. Put what it needs into the image with file blocks.")
+	}
+	if strings.HasPrefix(string(c.Content), "\x7fELF") {
+		l.errorf(s.Range("run"), "Not a script", "The installer runs scripts, whose first line names an interpreter, and %q is a compiled program. Put the program into the image with a file block, and run it in the script.", s.Text("run").Value)
 	}
 	return t.Value == StageInstall
 }
