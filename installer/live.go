@@ -245,31 +245,33 @@ func removeInitramfs(root string) {
 	remove("/")
 }
 
-// resolveIn follows links below a root as if it were the root, and returns the path on the outside.
+// resolveIn follows links below a root as if it were the root. It returns the path on the outside, also of what does not exist; then
+// the error is fs.ErrNotExist.
 func resolveIn(root, path string) (string, error) {
-	at, rest := "/", strings.Split(strings.Trim(path, "/"), "/")
+	at, rest := "/", split(path)
 	for links := 0; len(rest) > 0; {
 		name := rest[0]
 		rest = rest[1:]
 		next := filepath.Join(at, name) // never above "/"
 		target, err := os.Readlink(filepath.Join(root, next))
-		if err == nil {
-			if links++; links > 40 {
-				return "", fmt.Errorf("%s: too many links", path)
-			}
-			if filepath.IsAbs(target) {
-				at = "/"
-			}
-			rest = append(strings.Split(strings.Trim(target, "/"), "/"), rest...)
+		if err != nil {
+			at = next // no link, or nothing at all
 			continue
 		}
-		if _, err := os.Lstat(filepath.Join(root, next)); err != nil && (len(rest) > 0 || !errors.Is(err, os.ErrNotExist)) {
-			return "", err
+		if links++; links > 40 {
+			return "", fmt.Errorf("%s: too many links", path)
 		}
-		at = next
+		if filepath.IsAbs(target) {
+			at = "/"
+		}
+		rest = append(split(target), rest...)
 	}
-	if _, err := os.Lstat(filepath.Join(root, at)); err != nil {
-		return filepath.Join(root, at), err
-	}
-	return filepath.Join(root, at), nil
+	outside := filepath.Join(root, at)
+	_, err := os.Lstat(outside)
+	return outside, err
+}
+
+// split returns the names in a path.
+func split(path string) []string {
+	return strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
 }

@@ -117,12 +117,19 @@ func (d *markedDevice) unmark(path string) error {
 
 // writeSector writes one sector. Past the page cache, devices want memory at the start of a page.
 func (d *markedDevice) writeSector(sector []byte) error {
-	page, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	page, err := pages(markerSize)
 	if err != nil {
 		return err
 	}
-	defer unix.Munmap(page)
+	defer free(page)
 	copy(page, sector)
-	_, err = d.Device.WriteAt(page[:markerSize], markerOffset)
+	_, err = d.Device.WriteAt(page, markerOffset)
 	return err
 }
+
+// pages returns n bytes at the start of a page; free gives them back.
+func pages(n int) ([]byte, error) {
+	return unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+}
+
+func free(p []byte) { _ = unix.Munmap(p) }
