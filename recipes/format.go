@@ -153,4 +153,16 @@ boot {
 
 output "qcow2" {}
 output "raw" {}
+
+# For real machines: an ISO that installs the image by itself, and what boots the same from the network. Their kernel is
+# the image's, so it needs the drivers of those machines. Try them with: imagefactory boot --iso
+#
+# output "iso" {
+#   target {
+#     match = "smallest-empty" # takes no disk that holds anything; without a target: the only disk
+#   }
+# }
+# output "pxe" {
+#   url = "http://boot.example.com/node"
+# }
 `

@@ -576,6 +576,15 @@ func TestStarter(t *testing.T) {
 		if string(Format(src)) != string(src) {
 			t.Errorf("%s: the starter is not formatted:\n%s", distro, src)
 		}
+		// What stands there for real machines works, too.
+		before, media, _ := strings.Cut(string(src), "#\n# output")
+		media = "output" + strings.ReplaceAll(media, "\n# ", "\n")
+		fsys["work/node.hcl"] = &fstest.MapFile{Data: []byte(before + media), Mode: 0o644}
+		if m, p := load(fsys, "/work", "node.hcl", Options{}); p.Err() != nil || len(m.Outputs) != 4 {
+			t.Errorf("%s: %v\n%s", distro, p, media)
+		} else if string(Format([]byte(media))) != media {
+			t.Errorf("%s: the media are not formatted:\n%s", distro, media)
+		}
 		if r.Name != "my_image" || r.Hostname != "localhost" || r.Distro.Name != distro {
 			t.Errorf("%s: %+v", distro, r)
 		}
