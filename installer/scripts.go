@@ -165,22 +165,22 @@ func (m *machine) runScript(ctx context.Context, s script, disk string) error {
 	cmd.Dir = "/"
 	cmd.Env = m.scriptEnvironment(s, disk)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: installedRoot, Setsid: true}
-	// A program that the script leaves in the background may keep the pipe; it is killed below.
-	cmd.WaitDelay = 5 * time.Second
-	output, input := io.Pipe()
+	// A pipe of our own: programs that the script leaves behind keep its other end, and must not keep us waiting.
+	output, input, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer output.Close()
 	cmd.Stdout, cmd.Stderr = input, input
 	shown := make(chan struct{})
 	go func() {
 		defer close(shown)
 		m.show(s.Name, output)
 	}()
-	err := cmd.Run()
-	killOthers()
+	err = cmd.Run()
 	input.Close()
+	killOthers()
 	<-shown
-	if errors.Is(err, exec.ErrWaitDelay) {
-		return nil // the script itself ended well
-	}
 	if errors.Is(err, os.ErrNotExist) {
 		line, _, _ := strings.Cut(string(s.text), "\n")
 		return fmt.Errorf("its program is not in the installed system: %s", line)

@@ -85,7 +85,7 @@ func (m *machine) startReport(ctx context.Context) error {
 			m.say("Events cannot be sent to %s: %v.", url, err)
 			return nil
 		}
-		m.report.To(ctx, url, func(err error) { m.say("%v.", err) })
+		m.report.To(m.life, url, func(err error) { m.say("%v.", err) })
 	}
 	return nil
 }

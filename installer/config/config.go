@@ -68,8 +68,8 @@ type Config struct {
 	OnFailure string `json:"on_failure"`
 	// Confirm makes the installer ask before it writes.
 	Confirm bool `json:"confirm,omitempty"`
-	// Consoles are the consoles of the system as the kernel's console= takes them: "tty0", "ttyS0,115200n8". The
-	// installer writes to those of its own kernel command line; these are used when that names none.
+	// Consoles are the consoles of the installed system as the kernel's console= takes them: "tty0", "ttyS0,115200n8". The
+	// installer itself writes to all consoles of the kernel it runs under, whose command line the boot menu wrote.
 	Consoles []string `json:"consoles,omitempty"`
 	// Events says where the typed events go.
 	Events Events `json:"events,omitzero"`

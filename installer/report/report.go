@@ -145,12 +145,15 @@ func New(line func([]byte)) *Reporter {
 	return &Reporter{line: line, begun: time.Now(), client: &http.Client{Timeout: timeout}}
 }
 
-// To also POSTs events to a URL from now on. The first time that one cannot be delivered, problem is told.
+// To also POSTs events to a URL from now on, for as long as ctx lasts. The first time that one cannot be delivered, problem is told.
 func (r *Reporter) To(ctx context.Context, url string, problem func(error)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.url, r.problem, r.more = url, problem, make(chan struct{}, 1)
-	go r.post(ctx)
+	r.url, r.problem = url, problem
+	if r.more == nil {
+		r.more = make(chan struct{}, 1)
+		go r.post(ctx)
+	}
 }
 
 // Send reports an event. Of progress, at most one event a second, and the last, are sent.
@@ -222,12 +225,13 @@ func (r *Reporter) post(ctx context.Context) {
 		}
 		next := r.waiting[0]
 		r.waiting = r.waiting[1:]
+		url := r.url
 		r.mu.Unlock()
-		r.deliver(ctx, next.body)
+		r.deliver(ctx, url, next.body)
 	}
 }
 
-func (r *Reporter) deliver(ctx context.Context, body []byte) {
+func (r *Reporter) deliver(ctx context.Context, url string, body []byte) {
 	var err error
 	for try := range tries {
 		if try > 0 {
@@ -237,7 +241,7 @@ func (r *Reporter) deliver(ctx context.Context, body []byte) {
 				return
 			}
 		}
-		if err = r.once(ctx, body); err == nil {
+		if err = r.once(ctx, url, body); err == nil {
 			return
 		}
 	}
@@ -250,8 +254,8 @@ func (r *Reporter) deliver(ctx context.Context, body []byte) {
 	}
 }
 
-func (r *Reporter) once(ctx context.Context, body []byte) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.url, bytes.NewReader(body))
+func (r *Reporter) once(ctx context.Context, url string, body []byte) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -263,7 +267,7 @@ func (r *Reporter) once(ctx context.Context, body []byte) error {
 	defer response.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 64<<10)) // so that the connection can be used again
 	if response.StatusCode/100 != 2 {
-		return fmt.Errorf("POST %s: %s", r.url, response.Status)
+		return fmt.Errorf("POST %s: %s", url, response.Status)
 	}
 	return nil
 }
