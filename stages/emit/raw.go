@@ -97,11 +97,13 @@ func writePieces(ctx context.Context, out *output, sum hash.Hash, r *disk.Reader
 		if dense {
 			total, write = r.Size(), writeDense
 		}
+		ahead := writeback{file: out.File}
 		for p := range toFile {
 			if p.data != nil || dense {
 				if err := write(ctx, out, p); err != nil {
 					return explain(out.path, err)
 				}
+				ahead.wrote(p.off + p.length)
 				if done += p.length; o.Progress != nil {
 					o.Progress(done, total)
 				}
