@@ -96,7 +96,11 @@ func Choose(ctx context.Context, st *store.Store, t *tree.Tree, release string) 
 	if c.out.Indexes, err = c.indexes(dep); err != nil {
 		return Choice{}, fmt.Errorf("/%s: %w", dir, err)
 	}
-	c.out.Firmware, c.out.MissingFirmware, err = firmware(ctx, st, t, release, c.out.Modules)
+	named, err := c.builtinFirmware()
+	if err != nil {
+		return Choice{}, fmt.Errorf("/%s: %w", dir, err)
+	}
+	c.out.Firmware, c.out.MissingFirmware, err = firmware(ctx, st, t, release, c.out.Modules, named)
 	if err != nil {
 		return Choice{}, fmt.Errorf("/%s: %w", dir, err)
 	}
@@ -177,6 +181,32 @@ func (c *chooser) list() error {
 	}
 	slices.SortFunc(c.out.Modules, func(a, b Module) int { return tree.Compare(a.Path, b.Path) })
 	return nil
+}
+
+// builtinFirmware returns the names of firmware that modules of the classes name which are part of the kernel. What
+// modinfo(8) says of those is in modules.builtin.modinfo, each value as "MODULE.KEY=VALUE" with a NUL behind it.
+func (c *chooser) builtinFirmware() ([]string, error) {
+	p, err := fs.ReadFile(c.files, "modules.builtin.modinfo")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	ours := map[string]bool{}
+	for _, names := range c.out.Builtin {
+		for _, name := range names {
+			ours[name] = true
+		}
+	}
+	var named []string
+	for each := range strings.SplitSeq(string(p), "\x00") {
+		module, rest, _ := strings.Cut(each, ".")
+		if value, ok := strings.CutPrefix(rest, "firmware="); ok && ours[moduleName(module)] {
+			named = append(named, value)
+		}
+	}
+	return named, nil
 }
 
 // indexes returns the lines of the indexes that are about chosen modules.

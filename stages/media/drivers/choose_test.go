@@ -77,6 +77,8 @@ alias hash hash-b
 		file(dir+"updates/drivers/block/better.ko", testmodule.New("x=y")),
 		file(dir+"kernel/crypto/hash_a.ko", testmodule.New("x=y")),
 		file(dir+"kernel/crypto/hash_b.ko", testmodule.New("x=y")),
+		file(dir+"modules.builtin.modinfo", "xhci_hcd.license=GPL\x00xhci-hcd.firmware=xhci.bin\x00snd.firmware=sound.bin\x00"),
+		file("usr/lib/firmware/xhci.bin", "usb"), file("usr/lib/firmware/sound.bin", "sound"),
 		file("etc/shadow", "secret"),
 		file("usr/lib/firmware/ahci/plain.bin", "old"),
 		file("usr/lib/firmware/updates/ahci/plain.bin", "new"),
@@ -106,7 +108,7 @@ updates/drivers/block/better.ko (virtual disks)
 	for _, f := range choice.Firmware {
 		firmware.WriteString(f.Path + " " + stagetest.Contents(t, cache.Store, tree.Entry{Digest: f.Digest}) + "\n")
 	}
-	if got, want := firmware.String(), "linked.bin.zst linked\nmany/a.fw a\nmany/b.fw b\nshared/packed.bin.xz packed\nupdates/ahci/plain.bin new\n"; got != want {
+	if got, want := firmware.String(), "linked.bin.zst linked\nmany/a.fw a\nmany/b.fw b\nshared/packed.bin.xz packed\nupdates/ahci/plain.bin new\nxhci.bin usb\n"; got != want {
 		t.Errorf("firmware\n%swant\n%s", got, want)
 	}
 	if got := strings.Join(choice.MissingFirmware, " "); got != "../../etc/shadow ahci/gone.bin" {

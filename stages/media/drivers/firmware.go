@@ -24,10 +24,13 @@ import (
 // maxModule bounds the size of a module unpacked; the largest known have some 30 MB.
 const maxModule = 256 << 20
 
-// firmware returns the firmware that modules name and the tree has, and the names it has not.
-func firmware(ctx context.Context, st *store.Store, t *tree.Tree, release string, modules []Module) (found []Firmware, missing []string, err error) {
+// firmware returns what the tree has of the firmware that modules name, besides the names given, and the names it lacks.
+func firmware(ctx context.Context, st *store.Store, t *tree.Tree, release string, modules []Module, named []string) (found []Firmware, missing []string, err error) {
 	var mu sync.Mutex
 	names := map[string]bool{}
+	for _, name := range named {
+		names[name] = true
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for _, m := range modules {
