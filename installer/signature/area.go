@@ -82,19 +82,22 @@ func (a *area) has(offset int64, magic string) bool {
 	return string(a.at(offset, len(magic))) == magic
 }
 
-// zeros says whether all bytes of [from, to) that the area has are zero.
-func (a *area) zeros(from, to int64) bool {
+// blank says whether the bytes of [from, to) that the area has are all zero, or all 0xff as flash that was erased.
+func (a *area) blank(from, to int64) bool {
 	from, to = max(from, 0), min(to, a.size)
-	for from < to {
-		n := min(to-from, block-from%block)
-		data := a.at(from, int(n))
+	var fill byte
+	for at := from; at < to; {
+		data := a.at(at, int(min(to-at, block-at%block)))
 		if data == nil {
 			return false
 		}
-		if len(bytes.Trim(data, "\x00")) != 0 {
+		if at == from {
+			fill = data[0]
+		}
+		if fill != 0 && fill != 0xff || bytes.Count(data, []byte{fill}) != len(data) {
 			return false
 		}
-		from += n
+		at += int64(len(data))
 	}
 	return true
 }

@@ -73,12 +73,12 @@ type Contents struct {
 	Found []Found `json:"found,omitempty"`
 	// Partitions are the entries of the partition table by number.
 	Partitions []Partition `json:"partitions,omitempty"`
-	// Unknown says that no signature was found, but the first or the last MiB of the disk is not all zeros: data of a
-	// kind this package does not know.
+	// Unknown says that no signature was found, but the first or the last MiB of the disk is neither all zeros nor all 0xff,
+	// as erased flash is: data of a kind this package does not know.
 	Unknown bool `json:"unknown,omitempty"`
 }
 
-// Empty says that there is nothing to lose: no signature, and zeros at both ends.
+// Empty says that there is nothing to lose: no signature, and nothing at both ends.
 func (c Contents) Empty() bool { return len(c.Found) == 0 && !c.Unknown }
 
 // String describes the contents in a line: "gpt partition table; vfat \"BOOT\" on partition 1". It is "empty" when there

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// mebibyte is how much of each end of the disk must be zeros for it to count as empty.
+// mebibyte is how much of each end of the disk must be blank for it to count as empty.
 const mebibyte = 1 << 20
 
 // maxPartitions bounds how many partitions are looked into. Linux has no more than 256 on one disk.
@@ -30,7 +30,7 @@ func Scan(r io.ReaderAt, size int64, sector int) (Contents, error) {
 	c.Found = append(tables, disk.superblocks()...)
 	sortFound(c.Found)
 	if len(c.Found) == 0 {
-		c.Unknown = !disk.zeros(0, mebibyte) || !disk.zeros(size-mebibyte, size)
+		c.Unknown = !disk.blank(0, mebibyte) || !disk.blank(size-mebibyte, size)
 	}
 	if disk.err != nil {
 		return Contents{}, disk.err

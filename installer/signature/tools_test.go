@@ -160,6 +160,13 @@ func TestDirtyDisk(t *testing.T) {
 	if contents := scanFile(t, sparse(t, size, nil)); !contents.Empty() || contents.String() != "empty" {
 		t.Errorf("zeros: %v", contents)
 	}
+	erased := strings.Repeat("\xff", 1<<20)
+	if contents := scanFile(t, sparse(t, size, map[int64]string{0: erased, size - 1<<20: erased})); !contents.Empty() {
+		t.Errorf("erased flash: %v", contents)
+	}
+	if contents := scanFile(t, sparse(t, size, map[int64]string{0: erased[1:]})); contents.Empty() {
+		t.Errorf("not quite erased flash is called empty")
+	}
 }
 
 // TestLeftovers: a disk whose beginning was erased by hand still says what it was.
