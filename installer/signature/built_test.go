@@ -24,12 +24,6 @@ func (b image) le64(offset int, n uint64) image {
 }
 func (b image) be32(offset int, n uint32) image { binary.BigEndian.PutUint32(b[offset:], n); return b }
 func (b image) be64(offset int, n uint64) image { binary.BigEndian.PutUint64(b[offset:], n); return b }
-func (b image) each(offset, step, n int, magic string) image {
-	for i := range n {
-		b.put(offset+i*step, magic)
-	}
-	return b
-}
 
 const testUUID = "\x01\x23\x45\x67\x89\xab\xcd\xef\x01\x23\x45\x67\x89\xab\xcd\xef"
 

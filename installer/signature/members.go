@@ -1,8 +1,10 @@
 package signature
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // luks finds a LUKS header, or the second header of LUKS2 at one of its places (LUKS2 On-Disk Format, 2.1).
@@ -99,7 +101,8 @@ func (a *area) ddf() (Found, bool) {
 
 // printableID returns an identifier that is text, and nothing of one that is not.
 func printableID(b []byte) string {
-	s := strings.TrimRight(string(b), "\x00 \xff")
+	// Fields that are not used are filled with zeros, blanks or 0xff.
+	s := string(bytes.TrimRightFunc(b, func(r rune) bool { return r == 0 || r == ' ' || r == utf8.RuneError }))
 	if strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r > 0x7e }) {
 		return ""
 	}

@@ -47,7 +47,6 @@ func machine() []disks.Disk {
 }
 
 var (
-	empty = signature.Contents{}
 	// installed is what an earlier installation left.
 	installed = signature.Contents{
 		Found: []signature.Found{
