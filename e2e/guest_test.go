@@ -62,8 +62,16 @@ func bootMachine(t *testing.T, m qemu.Machine) *guest {
 	return g
 }
 
-// alone waits until no other test of this host runs a guest.
+// alone waits until no other test of this host runs a guest, and keeps it so until
+// the test has ended.
 func alone(t *testing.T) {
+	t.Helper()
+	t.Cleanup(becomeAlone(t))
+}
+
+// becomeAlone is alone for tests that run one guest after the other: each is
+// followed by release.
+func becomeAlone(t *testing.T) (release func()) {
 	t.Helper()
 	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "imagefactory-e2e-qemu.lock"), os.O_CREATE|os.O_RDWR, 0o666)
 	if err != nil {
@@ -72,7 +80,7 @@ func alone(t *testing.T) {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { lock.Close() })
+	return func() { lock.Close() } // more than once does no harm
 }
 
 var (

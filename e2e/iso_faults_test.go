@@ -1,0 +1,309 @@
+package e2e
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/imagefactory/imagefactory/qemu"
+)
+
+// testFaults breaks what an installation needs, one thing at a time: each time a
+// message names it, an event tells it, and what was asked for follows.
+func testFaults(t *testing.T, m *medium) {
+	const size = 224 << 20
+	t.Run("damaged payload", func(t *testing.T) {
+		target := named(blank(t, size), "TARGET", qemu.VirtIO)
+		same := unchanged(t, target)
+		damaged := m.damaged(t)
+		// Restarting is what a machine without anybody near it does; it leaves the time to read why.
+		i := install(t, m.installer("imagefactory.on_failure=reboot", target, qemu.Disk{Path: damaged, Format: "raw", CD: true}))
+		i.fails("/imagefactory/payload", "Nothing was written to any disk.")
+		i.ends()
+		same()
+	})
+	t.Run("damaged while reading", func(t *testing.T) {
+		if !full() {
+			t.Skip("only with IMAGEFACTORY_TEST=full")
+		}
+		target := named(blank(t, size), "TARGET", qemu.VirtIO)
+		same := unchanged(t, target)
+		cd := m.cd()
+		cd.Faults = []qemu.Fault{{Operation: "read", Offset: m.payloadAt(t) + m.document.Payload.Size/2}}
+		i := install(t, m.installer("", target, cd))
+		i.fails("/imagefactory/payload", "/dev/sr0", "Nothing was written to any disk.")
+		i.prompt()
+		i.stop()
+		same()
+	})
+	for _, c := range []struct {
+		name   string
+		full   bool
+		medium qemu.Disk
+	}{
+		{"CD taken out", false, m.cd()},
+		{"stick pulled out", true, qemu.Disk{Path: m.iso, Format: "raw", Interface: qemu.USB, Removable: true}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.full && !full() {
+				t.Skip("only with IMAGEFACTORY_TEST=full")
+			}
+			target := named(blank(t, size), "TARGET", qemu.VirtIO)
+			i := install(t, m.installer("", target, c.medium))
+			for e := i.until("write"); e.Done < e.Total/4; e = i.until("write") {
+			}
+			if err := i.vm.TakeOut(i.ctx, 1); err != nil {
+				t.Fatal(err)
+			}
+			failed := i.fails("/imagefactory/payload", "was overwritten in part")
+			if failed.Device != "/dev/vda" {
+				t.Errorf("the event says the device %q", failed.Device)
+			}
+			i.prompt()
+		})
+	}
+	for _, c := range []struct {
+		name  string
+		fault qemu.Fault
+		says  string
+	}{
+		{"target that cannot be written", qemu.Fault{Operation: "write", Offset: 100 << 20}, "/dev/vda"},
+		{"target that cannot be read back", qemu.Fault{Operation: "read", Offset: 100 << 20}, "/dev/vda"},
+		{"target that cannot be flushed", qemu.Fault{Operation: "flush", Offset: -1}, "/dev/vda"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.fault.Operation != "write" && !full() {
+				t.Skip("only with IMAGEFACTORY_TEST=full")
+			}
+			target := named(blank(t, size), "TARGET", qemu.VirtIO)
+			other := named(filled(t, size, "mke2fs", "-q", "-F"), "OTHER", qemu.VirtIO)
+			same := unchanged(t, other)
+			target.Faults = []qemu.Fault{c.fault}
+			i := install(t, m.installer("", target, other, m.cd()))
+			i.fails(c.says, "input/output error", "No other disk was written to.")
+			i.prompt()
+			// The prompt is one to work with.
+			if err := i.vm.Console.Send("disks\n"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := i.vm.Console.Expect(i.ctx, regexp.MustCompile(`/dev/vda.*/dev/vdb`)); err != nil {
+				if _, err = i.vm.Console.Expect(i.ctx, regexp.MustCompile(`(?s)/dev/vda.*/dev/vdb`)); err != nil {
+					t.Error(err)
+				}
+			}
+			i.stop()
+			same()
+		})
+	}
+	t.Run("no medium", func(t *testing.T) {
+		if !full() {
+			t.Skip("only with IMAGEFACTORY_TEST=full")
+		}
+		target := named(blank(t, size), "TARGET", qemu.VirtIO)
+		same := unchanged(t, target)
+		i := install(t, m.installer("imagefactory.wait=5", target))
+		if _, err := i.vm.Console.Expect(i.ctx, regexp.MustCompile(`FAILED \(medium\)[^\n]*\r?\n[^\n]*Nothing was written`)); err != nil {
+			t.Error(err)
+		}
+		i.prompt()
+		i.stop()
+		same()
+	})
+	t.Run("misspelt argument", func(t *testing.T) {
+		if !full() {
+			t.Skip("only with IMAGEFACTORY_TEST=full")
+		}
+		target := named(blank(t, size), "TARGET", qemu.VirtIO)
+		same := unchanged(t, target)
+		i := install(t, m.installer("imagefactory.dryrun", target, m.cd()))
+		if _, err := i.vm.Console.Expect(i.ctx, regexp.MustCompile(`FAILED \(command line\)[^\n]*imagefactory\.dryrun`)); err != nil {
+			t.Error(err)
+		}
+		i.prompt()
+		i.stop()
+		same()
+	})
+}
+
+// payloadAt returns where the payload begins in the ISO, by isoinfo.
+func (m *medium) payloadAt(t *testing.T) int64 {
+	t.Helper()
+	iso, err := os.Open(m.iso)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer iso.Close()
+	listing := command(t, "isoinfo", "-R", "-l", "-i", m.iso)
+	match := regexp.MustCompile(`\[ *(\d+) \d+\] +payload`).FindStringSubmatch(listing)
+	if match == nil {
+		t.Fatalf("isoinfo does not list the payload:\n%s", listing)
+	}
+	return atoi(t, match[1]) * 2048
+}
+
+// damaged returns a copy of the ISO with one wrong byte in the middle of the payload.
+func (m *medium) damaged(t *testing.T) string {
+	t.Helper()
+	damaged := filepath.Join(t.TempDir(), "damaged.iso")
+	command(t, "cp", "--sparse=always", m.iso, damaged)
+	at := m.payloadAt(t) + m.document.Payload.Size/2
+	f, err := os.OpenFile(damaged, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var b [1]byte
+	if _, err := f.ReadAt(b[:], at); err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= 0x10
+	if _, err := f.WriteAt(b[:], at); err != nil {
+		t.Fatal(err)
+	}
+	return damaged
+}
+
+// testNetwork installs from a web server, a good one and bad ones.
+func testNetwork(t *testing.T, m *medium) {
+	const size = 224 << 20
+	files := http.FileServer(http.Dir(m.pxe))
+	payload := filepath.Join(m.pxe, "payload")
+	half := m.document.Payload.Size / 2
+	for _, c := range []struct {
+		name  string
+		full  bool
+		serve func(interrupted *atomic.Int64) http.HandlerFunc
+		says  []string // of the failure; none when it succeeds
+	}{
+		{name: "in one go", full: true, serve: func(*atomic.Int64) http.HandlerFunc { return files.ServeHTTP }},
+		{name: "interrupted", serve: func(interrupted *atomic.Int64) http.HandlerFunc {
+			// Every answer ends after 8 MiB, which the client asks to go on from.
+			return func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/payload" {
+					interrupted.Add(1)
+					w = &cut{w, 8 << 20}
+				}
+				files.ServeHTTP(w, r)
+			}
+		}},
+		{name: "stalls", full: true, serve: func(interrupted *atomic.Int64) http.HandlerFunc {
+			// The first answer stops in the middle and keeps the connection; later ones are good.
+			return func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/payload" && interrupted.Add(1) == 1 {
+					w = &stall{w, r, half}
+				}
+				files.ServeHTTP(w, r)
+			}
+		}},
+		{name: "truncated payload", full: true, says: []string{"payload", "not of one build", "Nothing was written to any disk."}, serve: func(*atomic.Int64) http.HandlerFunc {
+			return func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != "/payload" {
+					files.ServeHTTP(w, r)
+					return
+				}
+				f, err := os.Open(payload)
+				if err != nil {
+					panic(err)
+				}
+				defer f.Close()
+				info, err := f.Stat()
+				if err != nil {
+					panic(err)
+				}
+				http.ServeContent(w, r, "payload", info.ModTime(), io.NewSectionReader(f, 0, half))
+			}
+		}},
+		{name: "gone in the middle", full: true, says: []string{"/payload", "404", "was overwritten in part"}, serve: func(interrupted *atomic.Int64) http.HandlerFunc {
+			return func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case r.URL.Path != "/payload":
+					files.ServeHTTP(w, r)
+				case interrupted.Add(1) > 2:
+					http.NotFound(w, r)
+				default:
+					files.ServeHTTP(&cut{w, half}, r)
+				}
+			}
+		}},
+		{name: "no such directory", says: []string{"install.json", "404", "Nothing was written to any disk."}, serve: func(*atomic.Int64) http.HandlerFunc { return http.NotFound }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.full && !full() {
+				t.Skip("only with IMAGEFACTORY_TEST=full")
+			}
+			var interrupted atomic.Int64
+			server := httptest.NewServer(c.serve(&interrupted))
+			defer server.CloseClientConnections()
+			t.Cleanup(server.Close)
+			_, port, err := net.SplitHostPort(server.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			target := named(blank(t, size), "TARGET", qemu.VirtIO)
+			machine := m.installer("", target)
+			machine.Kernel, machine.Initrd = filepath.Join(m.pxe, "kernel"), filepath.Join(m.pxe, "initramfs")
+			// 10.0.2.2 is this host, in the network that QEMU makes.
+			machine.Cmdline = "console=ttyS0,115200 loglevel=4 imagefactory.url=http://10.0.2.2:" + port + " imagefactory.events=ttyS0 imagefactory.after=poweroff"
+			i := install(t, machine)
+			if c.says == nil {
+				i.succeeds()
+				m.checkInstalled(t, target.Path)
+				return
+			}
+			i.failsOnConsole(c.says...)
+			i.prompt()
+		})
+	}
+}
+
+// failsOnConsole is fails for installations that may not know yet where events go.
+func (i *installation) failsOnConsole(texts ...string) {
+	i.t.Helper()
+	if _, err := i.vm.Console.Expect(i.ctx, regexp.MustCompile(`(?s)FAILED \(.*?\n-{20,}`)); err != nil {
+		i.t.Fatal(err)
+	}
+	_, message, _ := strings.Cut(string(i.vm.Console.Transcript()), "FAILED (")
+	for _, text := range texts {
+		if !strings.Contains(message, text) {
+			i.t.Errorf("the console does not say %q: %s", text, message)
+		}
+	}
+}
+
+// cut is an answer that ends after left bytes, and with it the connection.
+type cut struct {
+	http.ResponseWriter
+	left int64
+}
+
+func (c *cut) Write(b []byte) (int, error) {
+	if int64(len(b)) > c.left {
+		panic(http.ErrAbortHandler)
+	}
+	c.left -= int64(len(b))
+	return c.ResponseWriter.Write(b)
+}
+
+// stall is an answer of which nothing comes after left bytes, until the client gives
+// it up.
+type stall struct {
+	http.ResponseWriter
+	request *http.Request
+	left    int64
+}
+
+func (s *stall) Write(b []byte) (int, error) {
+	if int64(len(b)) > s.left {
+		<-s.request.Context().Done()
+		panic(http.ErrAbortHandler)
+	}
+	s.left -= int64(len(b))
+	return s.ResponseWriter.Write(b)
+}

@@ -1,0 +1,169 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/imagefactory/imagefactory/qemu"
+)
+
+// installation is a machine that runs the installer, followed by the events on its
+// serial console.
+type installation struct {
+	t   *testing.T
+	ctx context.Context
+	vm  *qemu.VM
+	end func() // gives back the right to run a machine
+}
+
+// event is what the tests look at of an event of the installer.
+type event struct {
+	Event                           string
+	Phase                           string
+	Stage, Device, Message, Written string // failed
+	Done, Total, Rate               int64  // verify, write, read-back
+	Partition                       int    // grow
+	Label                           string
+	Size                            int64
+	Name                            string // script
+	Source                          string // medium
+	Decision                        struct {
+		Problem    string
+		Disk       struct{ Name, Serial, Transport string }
+		Candidates []struct {
+			Disk     struct{ Name, Serial string }
+			Contents string
+			Taken    bool
+			Reasons  []string
+		}
+	}
+}
+
+// install starts a machine. It ends with the test, or by stop.
+func install(t *testing.T, m qemu.Machine) *installation {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	release := becomeAlone(t)
+	t.Cleanup(release)
+	vm, err := m.Start(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := &installation{t, ctx, vm, release}
+	t.Cleanup(func() {
+		i.stop()
+		if t.Failed() {
+			path := filepath.Join(os.TempDir(), "imagefactory-e2e-console-"+strings.ReplaceAll(t.Name(), "/", "-")+".log")
+			if err := os.WriteFile(path, vm.Console.Transcript(), 0o644); err != nil {
+				t.Error(err)
+			}
+			t.Logf("the installer's console is in %s", path)
+		}
+	})
+	return i
+}
+
+// stop ends the machine at once. Other machines may run then.
+func (i *installation) stop() {
+	i.vm.Quit()
+	i.end()
+}
+
+// eventLine is an event on the console, which ends lines with carriage returns.
+var eventLine = regexp.MustCompile(`(?m)(\{"event":[^\n]*\})\r?\n`)
+
+// next waits for the next event.
+func (i *installation) next() event {
+	i.t.Helper()
+	match, err := i.vm.Console.Expect(i.ctx, eventLine)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	var e event
+	if err := json.Unmarshal([]byte(match[1]), &e); err != nil {
+		i.t.Fatalf("the event %s: %v", match[1], err)
+	}
+	return e
+}
+
+// until waits for an event; an installation that fails before it fails the test.
+func (i *installation) until(name string) event {
+	i.t.Helper()
+	for {
+		switch e := i.next(); e.Event {
+		case name:
+			return e
+		case "failed":
+			i.t.Fatalf("waiting for the event %s, the installation failed: %+v", name, e)
+		}
+	}
+}
+
+// fails waits for the failure of the installation, which must say all of texts, on
+// the console too.
+func (i *installation) fails(texts ...string) event {
+	i.t.Helper()
+	for {
+		switch e := i.next(); e.Event {
+		case "failed":
+			// What follows on the console for people.
+			if _, err := i.vm.Console.Expect(i.ctx, regexp.MustCompile(`FAILED \([^\n]*`)); err != nil {
+				i.t.Fatal(err)
+			}
+			if e.Stage == "" || e.Written == "" {
+				i.t.Errorf("the failure says too little: %+v", e)
+			}
+			for _, text := range texts {
+				if !strings.Contains(e.Message+" "+e.Device+" "+e.Written, text) {
+					i.t.Errorf("the failure does not say %q: %+v", text, e)
+				}
+			}
+			return e
+		case "done":
+			i.t.Fatal("the installation did not fail")
+		}
+	}
+}
+
+// prompt waits for the installer's prompt.
+func (i *installation) prompt() {
+	i.t.Helper()
+	if _, err := i.vm.Console.Expect(i.ctx, regexp.MustCompile(`imagefactory> `)); err != nil {
+		i.t.Fatal(err)
+	}
+}
+
+// ends waits until the machine has switched itself off, or wants to restart.
+func (i *installation) ends() {
+	i.t.Helper()
+	select {
+	case <-i.vm.Done():
+		if err := i.vm.Wait(); err != nil {
+			i.t.Error(err)
+		}
+	case <-i.ctx.Done():
+		i.t.Fatal("the machine still runs: ", errors.Join(context.Cause(i.ctx)))
+	}
+	i.end()
+}
+
+// succeeds follows an installation to its end, and logs what its parts took.
+func (i *installation) succeeds() {
+	i.t.Helper()
+	began := time.Now()
+	var log []string
+	for _, name := range []string{"decision", "write", "done"} {
+		i.until(name)
+		log = append(log, name+" after "+time.Since(began).Round(time.Second).String())
+	}
+	i.ends()
+	i.t.Logf("%s: %s with %s", i.t.Name(), strings.Join(log, ", "), i.vm.Accel())
+}

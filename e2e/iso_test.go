@@ -1,0 +1,170 @@
+package e2e
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/imagefactory/imagefactory/qemu"
+)
+
+// TestISO builds a medium as an ordinary user, starts it in every way there is, installs a
+// machine and looks at the system that the machine then starts by itself.
+func TestISO(t *testing.T) {
+	m := buildMedium(t, "server", serverRecipe)
+	for _, c := range []struct {
+		name     string
+		full     bool // only in the full tier
+		firmware qemu.Firmware
+		stick    bool
+		target   qemu.Interface
+	}{
+		{"CD under Secure Boot", false, qemu.UEFISecure, false, qemu.VirtIO},
+		{"CD under BIOS", true, qemu.BIOS, false, qemu.SATA},
+		{"CD under UEFI", true, qemu.UEFI, false, qemu.NVMe},
+		{"stick under BIOS", true, qemu.BIOS, true, qemu.SCSI},
+		{"stick under UEFI", true, qemu.UEFI, true, qemu.VirtIO},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.full && !full() {
+				t.Skip("only with IMAGEFACTORY_TEST=full")
+			}
+			medium := m.cd()
+			if c.stick {
+				medium = qemu.Disk{Path: m.iso, Format: "raw", Interface: qemu.USB, Removable: true}
+			}
+			medium.TakeOut = true
+			target := named(blank(t, 2<<30), "TARGET", c.target)
+			i := install(t, qemu.Machine{Firmware: c.firmware, Disks: []qemu.Disk{medium, target}})
+			i.checkServer(m, c.firmware, target)
+		})
+	}
+	t.Run("live", func(t *testing.T) { testLive(t, m) })
+	t.Run("reproducible", func(t *testing.T) {
+		if !full() {
+			t.Skip("only with IMAGEFACTORY_TEST=full")
+		}
+		recipe, err := filepath.Rel(m.Home, m.recipe)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkReproducible(t, m.builder, recipe, filepath.Dir(m.iso), filepath.Base(m.iso))
+	})
+}
+
+// checkServer follows an installation, and the first start of what was installed.
+func (i *installation) checkServer(m *medium, firmware qemu.Firmware, target qemu.Disk) {
+	t := i.t
+	i.takes("TARGET")
+	i.until("write")
+	if grown := i.until("grow"); grown.Label != "PERSIST" {
+		t.Errorf("partition %d, %q, has grown", grown.Partition, grown.Label)
+	}
+	if firmware != qemu.BIOS {
+		i.until("efi")
+	}
+	if script := i.until("script"); script.Name != "mark" {
+		t.Errorf("the script %q ran", script.Name)
+	}
+	i.until("done")
+	g := &guest{t, i.vm, i.ctx}
+	if err := i.vm.Console.Login(i.ctx, "admin", "imagefactory"); err != nil {
+		t.Fatal(err)
+	}
+	g.becomeRoot("imagefactory")
+	checkSystem(t, g)
+	checkFirmware(t, g, firmware)
+	if text := g.must("cat /etc/installed"); !strings.HasPrefix(text, "server on /dev/") {
+		t.Errorf("the script of the installation wrote %q", text)
+	}
+	if size := atoi(t, g.must("df --block-size 1 --output=size /persist | tail -n 1")); size < 1<<30 {
+		t.Errorf("/persist has %d bytes", size)
+	}
+	g.powerOff()
+	if out := command(t, "sgdisk", "--verify", target.Path); !strings.Contains(out, "No problems found") {
+		t.Errorf("sgdisk: %s", out)
+	}
+}
+
+// testLive runs the system from the medium, beside a disk that stays as it is.
+func testLive(t *testing.T, m *medium) {
+	if !full() {
+		t.Skip("only with IMAGEFACTORY_TEST=full")
+	}
+	live := buildMedium(t, "live", strings.NewReplacer(
+		`mode = "install"`, `mode = "live"`,
+		`"server"`, `"live"`,
+		"  target {\n    match = \"smallest-empty\"\n  }\n", "",
+		serverInstallScript, "",
+	).Replace(serverRecipe))
+	disk := named(filled(t, 224<<20, "mke2fs", "-q", "-F"), "DISK", qemu.VirtIO)
+	same := unchanged(t, disk)
+	for _, firmware := range []qemu.Firmware{qemu.BIOS, qemu.UEFI} {
+		t.Run(string(firmware), func(t *testing.T) {
+			g := bootMachine(t, qemu.Machine{Firmware: firmware, Disks: []qemu.Disk{live.cd(), disk}})
+			checkSystem(t, g)
+			checkFirmware(t, g, firmware)
+			if kind := g.must("findmnt --noheadings --output FSTYPE /"); kind != "overlay" {
+				t.Errorf("the root is of the type %q", kind)
+			}
+			g.must("echo changed > /etc/changed")
+			g.powerOff()
+			same()
+		})
+	}
+}
+
+// TestInstaller tests all that the installer decides, and what it does when something
+// goes wrong, with a disk image that is written in seconds.
+func TestInstaller(t *testing.T) {
+	m := buildMedium(t, "tiny", tinyDiskRecipe(anyDisk))
+	t.Run("policy", func(t *testing.T) { testPolicy(t, m) })
+	t.Run("preserve", func(t *testing.T) {
+		if !full() {
+			t.Skip("only with IMAGEFACTORY_TEST=full")
+		}
+		testPreserve(t, m)
+	})
+	t.Run("interfaces", func(t *testing.T) { testInterfaces(t, m) })
+	t.Run("faults", func(t *testing.T) { testFaults(t, m) })
+	t.Run("network", func(t *testing.T) { testNetwork(t, m) })
+	t.Run("power cuts", func(t *testing.T) {
+		cuts := 1
+		if full() {
+			cuts = 20
+		}
+		testPowerCuts(t, m, cuts)
+	})
+}
+
+// testInterfaces installs on a disk of every interface, from every kind of medium. A
+// disk as large as the image needs nothing moved: it is the image, byte by byte.
+func testInterfaces(t *testing.T, m *medium) {
+	sameSize := m.document.Payload.DiskSize
+	for _, c := range []struct {
+		on    qemu.Interface
+		full  bool
+		size  int64
+		stick bool
+	}{
+		{qemu.VirtIO, false, sameSize, false},
+		{qemu.SATA, true, 300 << 20, true},
+		{qemu.NVMe, true, 5 << 30, false},
+		{qemu.USB, true, 1 << 30, false},
+		{qemu.SCSI, true, sameSize, true},
+	} {
+		t.Run(string(c.on), func(t *testing.T) {
+			if c.full && !full() {
+				t.Skip("only with IMAGEFACTORY_TEST=full")
+			}
+			medium := m.cd()
+			if c.stick {
+				medium = qemu.Disk{Path: m.iso, Format: "raw", Interface: qemu.USB, Removable: true}
+			}
+			target := named(blank(t, c.size), "TARGET", c.on)
+			i := install(t, m.installer("imagefactory.target=serial:TARGET imagefactory.after=poweroff", target, medium))
+			i.succeeds()
+			m.checkInstalled(t, target.Path)
+		})
+	}
+}
