@@ -161,7 +161,7 @@ func ext4(t *testing.T, tree string, size int64, label string) string {
 	if tree != "" {
 		args = append(args, "-d", tree)
 	}
-	tool(t, "mke2fs", append(args, path, fmt.Sprint(size/1024))...)
+	tool(t, "mke2fs", append(args, path, fmt.Sprintf("%dk", size/1024))...)
 	return path
 }
 
@@ -187,7 +187,7 @@ func makeMedia(t *testing.T) media {
 		},
 		Target: config.Target{Match: config.MatchSmallestEmpty}, Grow: true,
 		Scripts: []config.Script{{Name: "hello", File: "/imagefactory/scripts/hello", Env: map[string]string{"ROLE": "worker"}}},
-		After:   config.PowerOff, OnFailure: config.Halt, Events: config.Events{Console: "ttyS0"},
+		After:   config.PowerOff, OnFailure: config.Reboot, Events: config.Events{Console: "ttyS0"},
 	}
 	image := filepath.Join(t.TempDir(), "disk")
 	write(t, image, nil, 0o644)
@@ -414,7 +414,6 @@ func TestBoot(t *testing.T) {
 		if _, ok := events(t, log)["done"]; !ok {
 			t.Fatalf("it did not end well:\n%s", log)
 		}
-		t.Log(log)
 		verifyInstalled(t, target, size)
 	})
 

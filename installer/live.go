@@ -131,6 +131,9 @@ func explainMount(err error, kind string) error {
 	if errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("the kernel has no driver for %s: the initramfs lacks its module", kind)
 	}
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EUCLEAN) {
+		return fmt.Errorf("it holds no %s that this kernel accepts; the kernel's log says why: %w", kind, err)
+	}
 	return err
 }
 
