@@ -217,9 +217,10 @@ func (m *machine) session() error {
 // say prints what happens next.
 func (m *machine) say(format string, args ...any) { m.consoles.Printf(format, args...) }
 
-// settleQuiet and settleMost bound the wait for quiet among the devices.
+// settleQuiet and settleMost bound the wait for quiet among the devices. Loading a driver waits for what it finds on PCI, SATA and
+// SCSI buses; USB does not, and lets a second pass before it looks at a disk.
 const (
-	settleQuiet = 2 * time.Second
+	settleQuiet = 3 * time.Second
 	settleMost  = 60 * time.Second
 )
 
