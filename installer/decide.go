@@ -70,7 +70,9 @@ func look(disk disks.Disk) target.Inspection {
 // decide chooses the disk, shows why, and asks when that is wanted.
 func (m *machine) decide(ctx context.Context) (target.Decision, error) {
 	m.stage = "disks"
-	m.settle(ctx)
+	if !m.source.Local() {
+		m.settle(ctx) // as was done when a medium was found
+	}
 	all, skipped, contents, err := m.inventory()
 	if err != nil {
 		return target.Decision{}, err

@@ -64,8 +64,15 @@ func (m *machine) findSource(ctx context.Context) error {
 
 func (m *machine) findMedium(ctx context.Context) error {
 	m.say("Looking for the medium for up to %.0f seconds.", m.arguments.Wait.Seconds())
-	found, err := medium.Finder{Sys: "/sys", Dev: "/dev", ID: m.arguments.ID}.Wait(ctx, m.monitor.Changes(), m.arguments.Wait)
+	finder := medium.Finder{Sys: "/sys", Dev: "/dev", ID: m.arguments.ID}
+	found, err := finder.Wait(ctx, m.monitor.Changes(), m.arguments.Wait)
 	if err != nil {
+		return err
+	}
+	// The first is not the only one before all devices are there.
+	found.Close()
+	m.settle(ctx)
+	if found, err = finder.Wait(ctx, m.monitor.Changes(), m.arguments.Wait); err != nil {
 		return err
 	}
 	m.source, m.config = localSource{found}, found.Config

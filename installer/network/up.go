@@ -186,7 +186,13 @@ func (o Options) try(ctx, life context.Context, i net.Interface) (*Connection, e
 			return nil, ctx.Err()
 		}
 		if err != nil {
-			continue // each try takes seconds, so this is no busy loop
+			// No answer in some seconds, or a link that is not up yet, which is told at once.
+			select {
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+			continue
 		}
 		connection, err := o.apply(c, i.Name, lease.ACK)
 		if err != nil {
