@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -293,6 +294,9 @@ func (m machine) boot(t *testing.T) string {
 		"-kernel", m.kernel.Image(), "-initrd", m.initramfs, "-append", "console=ttyS0 panic=-1 " + m.arguments,
 	}, m.devices...)
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // however the test ends
+	runtime.LockOSThread()                                             // a parent's death is that of its thread
+	defer runtime.UnlockOSThread()
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	if err := cmd.Run(); err != nil {
