@@ -18,6 +18,7 @@ import (
 	"github.com/imagefactory/imagefactory/distros"
 	"github.com/imagefactory/imagefactory/qemu"
 	"github.com/imagefactory/imagefactory/stages/hosttool"
+	"github.com/imagefactory/imagefactory/stages/media"
 	"github.com/imagefactory/imagefactory/stages/sandbox"
 )
 
@@ -51,6 +52,7 @@ func Examine(ctx context.Context, o Options) []Finding {
 	findings = append(findings, namespaces()...)
 	findings = append(findings, keyrings()...)
 	findings = append(findings, installers(ctx)...)
+	findings = append(findings, installationMedia(os.Executable))
 	findings = append(findings, machines()...)
 	if o.Mirror {
 		findings = append(findings, mirrors(ctx)...)
@@ -58,18 +60,18 @@ func Examine(ctx context.Context, o Options) []Finding {
 	return findings
 }
 
+// architectures are the recipes' names of what Go calls its targets.
+var architectures = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}
+
 // architecture tells which images' programs this host can run.
 func architecture() Finding {
 	f := Finding{About: "architecture", Verdict: Good}
-	switch runtime.GOARCH {
-	case "amd64":
-		f.Found = "x86_64: builds images for x86_64"
-	case "arm64":
-		f.Found = "aarch64: builds images for aarch64"
-	default:
-		f.Verdict, f.Found = Blocking, runtime.GOARCH+": no image can be built here"
-		f.Remedy = "build on x86_64 or aarch64"
+	if name, ok := architectures[runtime.GOARCH]; ok {
+		f.Found = fmt.Sprintf("%s: builds images for %s", name, name)
+		return f
 	}
+	f.Verdict, f.Found = Blocking, runtime.GOARCH+": no image can be built here"
+	f.Remedy = "build on x86_64 or aarch64"
 	return f
 }
 
@@ -248,6 +250,23 @@ func installers(ctx context.Context) []Finding {
 		findings = append(findings, f)
 	}
 	return findings
+}
+
+// installationMedia tells whether this program can be the installer of the media it
+// makes, for which it must need no library. executable says where it lies.
+func installationMedia(executable func() (string, error)) Finding {
+	f := Finding{About: "installation media", Verdict: Good}
+	program, err := executable()
+	if err == nil {
+		_, err = media.OpenProgram(program, architectures[runtime.GOARCH])
+	}
+	if err != nil {
+		f.Verdict, f.Found = Limited, "the outputs iso and pxe cannot be built: "+err.Error()
+		f.Remedy = "use the imagefactory that is released, or build it with CGO_ENABLED=0 go build"
+		return f
+	}
+	f.Found = program + " is the installer on them"
+	return f
 }
 
 // machines looks at what boot and test need; builds do not.

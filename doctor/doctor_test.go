@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -60,6 +61,22 @@ func TestCacheDir(t *testing.T) {
 	}
 	if f := cacheDir(filepath.Join(file, "cache")); f.Verdict != Blocking || !strings.Contains(f.Remedy, "--cache") {
 		t.Errorf("a cache below a file: %+v", f)
+	}
+}
+
+func TestInstallationMedia(t *testing.T) {
+	in := func(path string) func() (string, error) { return func() (string, error) { return path, nil } }
+	if f := installationMedia(in("/bin/sh")); f.Verdict != Limited || !strings.Contains(f.Found, "/bin/sh") || !strings.Contains(f.Remedy, "CGO_ENABLED=0") {
+		t.Errorf("a program that needs libraries: %+v", f)
+	}
+	program := filepath.Join(t.TempDir(), "imagefactory")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "github.com/imagefactory/imagefactory/cmd/installer")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if f := installationMedia(in(program)); f.Verdict != Good || !strings.Contains(f.Found, program) {
+		t.Errorf("a static program: %+v", f)
 	}
 }
 

@@ -11,6 +11,13 @@
 //	err = vm.Console.Login(ctx, "root", "secret")
 //	out, status, err := vm.Console.Run(ctx, "systemctl is-system-running")
 //
+// Disks are connected in every way a server has them (virtio, SATA, NVMe, USB,
+// SCSI), and may be blank, CDs, or answer with errors. What an installer is
+// started from is taken out where the guest reboots for the first time, so that
+// one machine shows an installation and what it has installed:
+//
+//	Disks: []qemu.Disk{{Path: "node.iso", Format: "raw", CD: true, TakeOut: true}, {Size: 20 << 30, Interface: qemu.NVMe}},
+//
 // A machine never changes the image it runs unless it is told to: guests write
 // to a temporary overlay. The QEMU process belongs to the context it was
 // started with and dies with this process, however this process dies.

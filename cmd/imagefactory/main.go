@@ -1,6 +1,6 @@
 // Command imagefactory builds operating system images from recipes: raw and
-// qcow2 disks that boot under BIOS, UEFI and Secure Boot, without root, from
-// cached stages.
+// qcow2 disks that boot under BIOS, UEFI and Secure Boot, and media that install
+// them, without root, from cached stages.
 //
 // Each command has a file of its own with the same four parts in the same
 // order: a constructor that only declares, an options type, the check of what
