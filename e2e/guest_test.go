@@ -62,16 +62,8 @@ func bootMachine(t *testing.T, m qemu.Machine) *guest {
 	return g
 }
 
-// alone waits until no other test of this host runs a guest, and keeps it so until
-// the test has ended.
+// alone waits until no other test of this host runs a guest.
 func alone(t *testing.T) {
-	t.Helper()
-	t.Cleanup(becomeAlone(t))
-}
-
-// becomeAlone is alone for tests that run one guest after the other: each is
-// followed by release.
-func becomeAlone(t *testing.T) (release func()) {
 	t.Helper()
 	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "imagefactory-e2e-qemu.lock"), os.O_CREATE|os.O_RDWR, 0o666)
 	if err != nil {
@@ -80,7 +72,7 @@ func becomeAlone(t *testing.T) (release func()) {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	return func() { lock.Close() } // more than once does no harm
+	t.Cleanup(func() { lock.Close() })
 }
 
 var (

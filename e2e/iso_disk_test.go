@@ -195,7 +195,23 @@ func (m *medium) checkInstalled(t *testing.T, disk string) {
 			t.Errorf("the last partition ends at %d on a disk of %d bytes", end, info.Size())
 		}
 		checkFilesystem(t, disk, p.Start*sector, size*sector)
+		compareTrees(t, m.raw, disk, p.Start*sector)
 	}
+	if info.Size() == m.document.Payload.DiskSize {
+		compareFiles(t, m.raw, disk)
+	}
+}
+
+// compareTrees compares all that is in two file systems, but for what growing one
+// changes, with debugfs and diff.
+func compareTrees(t *testing.T, a, b string, offset int64) {
+	t.Helper()
+	var trees [2]string
+	for i, disk := range []string{a, b} {
+		trees[i] = t.TempDir()
+		command(t, "debugfs", "-R", "rdump / "+trees[i], fmt.Sprintf("%s?offset=%d", disk, offset))
+	}
+	command(t, "diff", "--recursive", "--no-dereference", trees[0], trees[1])
 }
 
 var blockCount = regexp.MustCompile(`(?s)Block count: +(\d+).*Block size: +(\d+)`)

@@ -40,7 +40,7 @@ func testFaults(t *testing.T, m *medium) {
 		i := install(t, m.installer("", target, cd))
 		i.fails("/imagefactory/payload", "/dev/sr0", "Nothing was written to any disk.")
 		i.prompt()
-		i.stop()
+		i.vm.Quit()
 		same()
 	})
 	for _, c := range []struct {
@@ -98,7 +98,7 @@ func testFaults(t *testing.T, m *medium) {
 					t.Error(err)
 				}
 			}
-			i.stop()
+			i.vm.Quit()
 			same()
 		})
 	}
@@ -113,7 +113,7 @@ func testFaults(t *testing.T, m *medium) {
 			t.Error(err)
 		}
 		i.prompt()
-		i.stop()
+		i.vm.Quit()
 		same()
 	})
 	t.Run("misspelt argument", func(t *testing.T) {
@@ -127,7 +127,7 @@ func testFaults(t *testing.T, m *medium) {
 			t.Error(err)
 		}
 		i.prompt()
-		i.stop()
+		i.vm.Quit()
 		same()
 	})
 }

@@ -20,7 +20,6 @@ type installation struct {
 	t   *testing.T
 	ctx context.Context
 	vm  *qemu.VM
-	end func() // gives back the right to run a machine
 }
 
 // event is what the tests look at of an event of the installer.
@@ -46,20 +45,18 @@ type event struct {
 	}
 }
 
-// install starts a machine. It ends with the test, or by stop.
+// install starts a machine, which ends with the test. The test must be alone.
 func install(t *testing.T, m qemu.Machine) *installation {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
-	release := becomeAlone(t)
-	t.Cleanup(release)
 	vm, err := m.Start(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := &installation{t, ctx, vm, release}
+	i := &installation{t, ctx, vm}
 	t.Cleanup(func() {
-		i.stop()
+		vm.Quit()
 		if t.Failed() {
 			path := filepath.Join(os.TempDir(), "imagefactory-e2e-console-"+strings.ReplaceAll(t.Name(), "/", "-")+".log")
 			if err := os.WriteFile(path, vm.Console.Transcript(), 0o644); err != nil {
@@ -69,12 +66,6 @@ func install(t *testing.T, m qemu.Machine) *installation {
 		}
 	})
 	return i
-}
-
-// stop ends the machine at once. Other machines may run then.
-func (i *installation) stop() {
-	i.vm.Quit()
-	i.end()
 }
 
 // eventLine is an event on the console, which ends lines with carriage returns.
@@ -152,7 +143,6 @@ func (i *installation) ends() {
 	case <-i.ctx.Done():
 		i.t.Fatal("the machine still runs: ", errors.Join(context.Cause(i.ctx)))
 	}
-	i.end()
 }
 
 // succeeds follows an installation to its end, and logs what its parts took.

@@ -107,7 +107,7 @@ script "mark" {
 }
 `
 
-// serverRecipe is a system that boots. Its last partition is for data.
+// serverRecipe is a system that boots.
 const serverRecipe = `
 name    = "server"
 version = "1"
@@ -140,17 +140,17 @@ disk {
     role = "esp"
     size = "64MiB"
   }
-  partition "ROOT" {
-    role       = "root"
-    size       = "600MiB"
-    filesystem = "ext4"
-    mount      = "/"
-  }
   partition "PERSIST" {
     role       = "data"
     size       = "16MiB"
     filesystem = "ext4"
     mount      = "/persist"
+  }
+  partition "ROOT" {
+    role       = "root"
+    size       = "rest"
+    filesystem = "ext4"
+    mount      = "/"
   }
 }
 
@@ -201,16 +201,16 @@ disk {
     role = "bios"
     size = "1MiB"
   }
-  partition "ROOT" {
-    role       = "root"
-    size       = "160MiB"
-    filesystem = "ext4"
-    mount      = "/"
-  }
   partition "PERSIST" {
     role       = "data"
     size       = "16MiB"
     filesystem = "ext4"
+  }
+  partition "ROOT" {
+    role       = "root"
+    size       = "rest"
+    filesystem = "ext4"
+    mount      = "/"
   }
 }
 
