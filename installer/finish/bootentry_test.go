@@ -198,3 +198,28 @@ func TestEfibootmgrSeesOurEntry(t *testing.T) {
 		t.Errorf("we write\n%x, efibootmgr\n%x", ours, reference)
 	}
 }
+
+// FuzzBootEntries sets an entry in firmware whose variables hold anything.
+func FuzzBootEntries(f *testing.F) {
+	v := memoryVariables{}
+	e := entryOf(f, "node", "one")
+	if _, err := finish.SetBootEntry(v, e, nil); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(v["Boot0000"], []byte{0, 0, 7, 0})
+	f.Add([]byte{1, 0, 0, 0, 0xff, 0xff, 0, 0}, []byte{1})
+	f.Fuzz(func(t *testing.T, option, order []byte) {
+		v := memoryVariables{"Boot0000": option, "BootFFFF": option, "BootOrder": order, "Boot": option, "BootXYZW": option}
+		r, err := finish.SetBootEntry(v, e, map[partition.GUID]bool{e.Partition.GUID: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := v["BootOrder"]; len(got) < 2 || fmt.Sprintf("Boot%02X%02X", got[1], got[0]) != r.Name || v[r.Name] == nil {
+			t.Errorf("%s was set, and the order is % x", r.Name, got)
+		}
+		again, err := finish.SetBootEntry(v, e, map[partition.GUID]bool{e.Partition.GUID: true})
+		if err != nil || !again.Reused || again.Name != r.Name {
+			t.Errorf("repeated it gives %+v, %v", again, err)
+		}
+	})
+}
