@@ -55,7 +55,7 @@ lint: go ## Look for mistakes without running anything
 	$(GO) run $(STATICCHECK) ./...
 
 bench: deps-test deps-bench build ## Compare with mmdebstrap, dnf, mke2fs, qemu-img and apt
-	$(AS_ROOT) $(TEST) -timeout 60m -run '^$$' -bench . -benchtime 1x ./e2e ./stages/partition/ext4 ./stages/emit/... ./stages/sandbox ./stages/tree ./distros/deb ./distros/rpm/repodata ./distros/rpm ./distros/rpm/rpmfile
+	$(AS_ROOT) $(TEST) -timeout 60m -run '^$$' -bench . -benchtime 1x ./e2e ./stages/partition/ext4 ./stages/emit/... ./stages/payload ./stages/sandbox ./stages/tree ./distros/deb ./distros/rpm/repodata ./distros/rpm ./distros/rpm/rpmfile
 
 FUZZTIME ?= 20s
 fuzz: go ## Run every fuzz target for FUZZTIME
