@@ -20,6 +20,9 @@ import (
 func testFaults(t *testing.T, m *medium) {
 	const size = 224 << 20
 	t.Run("damaged payload", func(t *testing.T) {
+		if !full() {
+			t.Skip("only with IMAGEFACTORY_TEST=full")
+		}
 		target := named(blank(t, size), "TARGET", qemu.VirtIO)
 		same := unchanged(t, target)
 		damaged := m.damaged(t)
@@ -78,7 +81,7 @@ func testFaults(t *testing.T, m *medium) {
 		{"target that cannot be flushed", qemu.Fault{Operation: "flush", Offset: -1}, "/dev/vda"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if c.fault.Operation != "write" && !full() {
+			if !full() {
 				t.Skip("only with IMAGEFACTORY_TEST=full")
 			}
 			target := named(blank(t, size), "TARGET", qemu.VirtIO)
@@ -175,11 +178,10 @@ func testNetwork(t *testing.T, m *medium) {
 	half := m.document.Payload.Size / 2
 	for _, c := range []struct {
 		name  string
-		full  bool
 		serve func(interrupted *atomic.Int64) http.HandlerFunc
 		says  []string // of the failure; none when it succeeds
 	}{
-		{name: "in one go", full: true, serve: func(*atomic.Int64) http.HandlerFunc { return files.ServeHTTP }},
+		{name: "in one go", serve: func(*atomic.Int64) http.HandlerFunc { return files.ServeHTTP }},
 		{name: "interrupted", serve: func(interrupted *atomic.Int64) http.HandlerFunc {
 			// Every answer ends after 8 MiB, which the client asks to go on from.
 			return func(w http.ResponseWriter, r *http.Request) {
@@ -189,7 +191,7 @@ func testNetwork(t *testing.T, m *medium) {
 				files.ServeHTTP(w, r)
 			}
 		}},
-		{name: "stalls", full: true, serve: func(interrupted *atomic.Int64) http.HandlerFunc {
+		{name: "stalls", serve: func(interrupted *atomic.Int64) http.HandlerFunc {
 			// The first answer stops in the middle and keeps the connection; later ones are good.
 			return func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Path == "/payload" && interrupted.Load() == 0 {
@@ -198,7 +200,7 @@ func testNetwork(t *testing.T, m *medium) {
 				files.ServeHTTP(w, r)
 			}
 		}},
-		{name: "truncated payload", full: true, says: []string{"payload", "not of one build", "Nothing was written to any disk."}, serve: func(*atomic.Int64) http.HandlerFunc {
+		{name: "truncated payload", says: []string{"payload", "not of one build", "Nothing was written to any disk."}, serve: func(*atomic.Int64) http.HandlerFunc {
 			return func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Path != "/payload" {
 					files.ServeHTTP(w, r)
@@ -216,7 +218,7 @@ func testNetwork(t *testing.T, m *medium) {
 				http.ServeContent(w, r, "payload", info.ModTime(), io.NewSectionReader(f, 0, half))
 			}
 		}},
-		{name: "gone in the middle", full: true, says: []string{"/payload", "404", "was overwritten in part"}, serve: func(interrupted *atomic.Int64) http.HandlerFunc {
+		{name: "gone in the middle", says: []string{"/payload", "404", "was overwritten in part"}, serve: func(interrupted *atomic.Int64) http.HandlerFunc {
 			return func(w http.ResponseWriter, r *http.Request) {
 				switch {
 				case r.URL.Path != "/payload":
@@ -231,9 +233,6 @@ func testNetwork(t *testing.T, m *medium) {
 		{name: "no such directory", says: []string{"install.json", "404", "Nothing was written to any disk."}, serve: func(*atomic.Int64) http.HandlerFunc { return http.NotFound }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if c.full && !full() {
-				t.Skip("only with IMAGEFACTORY_TEST=full")
-			}
 			var interrupted atomic.Int64
 			server := httptest.NewServer(c.serve(&interrupted))
 			defer server.CloseClientConnections()

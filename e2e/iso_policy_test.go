@@ -44,7 +44,7 @@ func testPolicy(t *testing.T, m *medium) {
 		taken     string   // serial number; "" for a refusal
 		says      []string // on the console
 	}{
-		{name: "smallest empty", disks: disksOfAllKinds, taken: "SMALL"},
+		{name: "smallest empty", full: true, disks: disksOfAllKinds, taken: "SMALL"},
 		{name: "largest empty", full: true, disks: disksOfAllKinds, arguments: "imagefactory.target=largest-empty", taken: "TURNS"},
 		{name: "serial number", full: true, disks: disksOfAllKinds, arguments: "imagefactory.target=serial:MID*", taken: "MIDDLE"},
 		{name: "path", full: true, disks: disksOfAllKinds, arguments: "imagefactory.target=/dev/nvme0n1", taken: "SMALL"},
@@ -60,7 +60,7 @@ func testPolicy(t *testing.T, m *medium) {
 			says: []string{"3 disks fit, and the policy does not say which"},
 		},
 		{
-			name: "two smallest",
+			name: "two smallest", full: true,
 			disks: func(t *testing.T) []qemu.Disk {
 				return []qemu.Disk{named(blank(t, small), "ONE", qemu.VirtIO), named(blank(t, small), "TWO", qemu.SATA), named(blank(t, large), "THREE", qemu.SCSI)}
 			},
@@ -76,7 +76,7 @@ func testPolicy(t *testing.T, m *medium) {
 			says:  []string{"no disk of this machine may be installed on", "is too small: it has 100 MiB and the image needs 192 MiB"},
 		},
 		{
-			name:  "no disk",
+			name: "no disk", full: true,
 			disks: func(t *testing.T) []qemu.Disk { return nil },
 			says:  []string{"this machine has no disk that the installer can see"},
 		},

@@ -120,12 +120,20 @@ func TestInstaller(t *testing.T) {
 	m := buildMedium(t, "tiny", tinyDiskRecipe(anyDisk))
 	for _, part := range []struct {
 		name string
+		full bool // only in the full tier
 		test func(*testing.T, *medium)
 	}{
-		{"policy", testPolicy}, {"preserve", testPreserve}, {"interfaces", testInterfaces},
-		{"faults", testFaults}, {"network", testNetwork}, {"power cuts", testPowerCuts},
+		{"policy", false, testPolicy},
+		{"preserve", true, testPreserve},
+		{"interfaces", true, testInterfaces},
+		{"faults", false, testFaults},
+		{"network", true, testNetwork},
+		{"power cuts", false, testPowerCuts},
 	} {
 		t.Run(part.name, func(t *testing.T) {
+			if part.full && !full() {
+				t.Skip("only with IMAGEFACTORY_TEST=full")
+			}
 			alone(t)
 			part.test(t, m)
 		})
@@ -138,20 +146,16 @@ func testInterfaces(t *testing.T, m *medium) {
 	sameSize := m.document.Payload.DiskSize
 	for _, c := range []struct {
 		on    qemu.Interface
-		full  bool
 		size  int64
 		stick bool
 	}{
-		{qemu.VirtIO, false, sameSize, false},
-		{qemu.SATA, true, 300 << 20, true},
-		{qemu.NVMe, true, 5 << 30, false},
-		{qemu.USB, true, 1 << 30, false},
-		{qemu.SCSI, true, sameSize, true},
+		{qemu.VirtIO, sameSize, false},
+		{qemu.SATA, 300 << 20, true},
+		{qemu.NVMe, 5 << 30, false},
+		{qemu.USB, 1 << 30, false},
+		{qemu.SCSI, sameSize, true},
 	} {
 		t.Run(string(c.on), func(t *testing.T) {
-			if c.full && !full() {
-				t.Skip("only with IMAGEFACTORY_TEST=full")
-			}
 			medium := m.cd()
 			if c.stick {
 				medium = qemu.Disk{Path: m.iso, Format: "raw", Interface: qemu.USB, Removable: true}
