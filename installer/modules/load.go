@@ -104,6 +104,8 @@ func (l *Loader) loadOne(name string) error {
 	case errors.Is(err, unix.ENODEV):
 		// Drivers without a device of theirs say so: nothing is wrong.
 		err = nil
+	case errors.Is(err, unix.ENOENT):
+		err = fmt.Errorf("loading the module %s: it needs a symbol that neither the kernel nor a module it depends on has; the kernel's log names it", name)
 	case err != nil:
 		err = fmt.Errorf("loading the module %s: %w", name, err)
 	}
