@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -25,22 +24,18 @@ type installation struct {
 // event is what the tests look at of an event of the installer.
 type event struct {
 	Event                           string
-	Phase                           string
 	Stage, Device, Message, Written string // failed
-	Done, Total, Rate               int64  // verify, write, read-back
+	Done, Total                     int64  // verify, write, read-back
 	Partition                       int    // grow
-	Label                           string
-	Size                            int64
+	Label                           string // grow
 	Name                            string // script
-	Source                          string // medium
 	Decision                        struct {
 		Problem    string
-		Disk       struct{ Name, Serial, Transport string }
+		Disk       struct{ Serial string }
 		Candidates []struct {
-			Disk     struct{ Name, Serial string }
-			Contents string
-			Taken    bool
-			Reasons  []string
+			Disk    struct{ Serial string }
+			Taken   bool
+			Reasons []string
 		}
 	}
 }
@@ -141,7 +136,7 @@ func (i *installation) ends() {
 			i.t.Error(err)
 		}
 	case <-i.ctx.Done():
-		i.t.Fatal("the machine still runs: ", errors.Join(context.Cause(i.ctx)))
+		i.t.Fatalf("the machine still runs: %v", context.Cause(i.ctx))
 	}
 }
 
