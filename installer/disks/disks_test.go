@@ -28,7 +28,7 @@ func (s tree) scsi(path, host, address string, values ...string) string {
 	return target + "/" + address
 }
 
-// TestKinds has disks that a virtual machine cannot have; those it can are recorded (TestRecorded).
+// TestKinds has a disk of every kind, with the devices it hangs on.
 func TestKinds(t *testing.T) {
 	naa := named(codeBinary, 0, designatorNAA, "\x50\x00\xc5\x00\x94\x00\x00\x01")
 	for _, test := range []struct {
@@ -72,6 +72,43 @@ func TestKinds(t *testing.T) {
 				Name: "sdb", Transport: ATA, Vendor: "ATA", Model: "WDC WD10EZEX-08WN4A0", Serial: "WD-WCC6Y0000001",
 				ByID:   []string{"ata-WDC_WD10EZEX-08WN4A0_WD-WCC6Y0000001"},
 				ByPath: []string{"pci-0000:00:17.0-ata-3", "pci-0000:00:17.0-ata-3.1.0"},
+			},
+		},
+		{
+			name: "NVMe",
+			make: func(s tree) {
+				s.device(pci+"/nvme/nvme0", "nvme", "model", "Samsung SSD 970 EVO Plus 1TB            ", "serial", "S4EWNX0M000001      ")
+				s.class("nvme", pci+"/nvme/nvme0")
+				s.disk(pci+"/nvme/nvme0/nvme0n1", "nsid", "1", "wwid", "eui.0025385b71b0cf2d")
+			},
+			want: Disk{
+				Name: "nvme0n1", Transport: NVMe, Model: "Samsung SSD 970 EVO Plus 1TB", Serial: "S4EWNX0M000001", WWN: "eui.0025385b71b0cf2d",
+				ByID:   []string{"nvme-Samsung_SSD_970_EVO_Plus_1TB_S4EWNX0M000001", "nvme-Samsung_SSD_970_EVO_Plus_1TB_S4EWNX0M000001_1", "nvme-eui.0025385b71b0cf2d"},
+				ByPath: []string{"pci-0000:00:17.0-nvme-1"},
+			},
+		},
+		{
+			name: "virtio-blk",
+			make: func(s tree) {
+				s.device(pci+"/virtio2", "virtio")
+				s.disk(pci+"/virtio2/block/vda", "serial", "VIRT-0001")
+			},
+			want: Disk{
+				Name: "vda", Transport: VirtIO, Serial: "VIRT-0001", ByID: []string{"virtio-VIRT-0001"},
+				ByPath: []string{"pci-0000:00:17.0", "virtio-pci-0000:00:17.0"},
+			},
+		},
+		{
+			name: "virtio-scsi",
+			make: func(s tree) {
+				s.device(pci+"/virtio1", "virtio")
+				path := s.scsi(pci+"/virtio1", "2", "2:0:1:0", "vendor", "QEMU    ", "model", "QEMU HARDDISK   ",
+					"vpd_pg80", page80("VSCSI-0001"), "vpd_pg83", page83(named(codeASCII, 0, designatorVendor, "drive-scsi0")))
+				s.disk(path + "/block/sda")
+			},
+			want: Disk{
+				Name: "sda", Transport: VirtIO, Vendor: "QEMU", Model: "QEMU HARDDISK", Serial: "VSCSI-0001",
+				ByID: []string{"scsi-0QEMU_QEMU_HARDDISK_drive-scsi0"}, ByPath: []string{"pci-0000:00:17.0-scsi-0:0:1:0"},
 			},
 		},
 		{
