@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -192,7 +195,6 @@ func TestBoot(t *testing.T) {
 	bios, uefi := r.localDisks(t)
 
 	const installs = "imagefactory.mode=install"
-	started := regexp.MustCompile(`TEST-INIT ` + regexp.QuoteMeta(initramfs.Release) + ` (.*)\r?\n[^\n]*TEST-END`)
 	type boot struct {
 		name     string
 		firmware qemu.Firmware
@@ -261,13 +263,16 @@ func TestBoot(t *testing.T) {
 				}
 				return
 			}
-			found, err := vm.Console.Expect(ctx, started)
+			found, err := vm.Console.Expect(ctx, startedPattern)
 			if err != nil {
 				t.Fatal(err)
 			}
+			if found[1] != initramfs.Release {
+				t.Errorf("the kernel is %s", found[1])
+			}
 			for _, want := range test.want {
-				if !strings.Contains(found[1], want) {
-					t.Errorf("command line %s\nhas no %s", found[1], want)
+				if !strings.Contains(found[2], want) {
+					t.Errorf("command line %s\nhas no %s", found[2], want)
 				}
 			}
 			transcript := string(vm.Console.Transcript())
@@ -278,6 +283,74 @@ func TestBoot(t *testing.T) {
 		})
 	}
 }
+
+// TestNetworkBoot starts machines without disks from the network, with the iPXE that QEMU's network cards have.
+func TestNetworkBoot(t *testing.T) {
+	r := newReal(t)
+	dir := t.TempDir()
+	server := httptest.NewServer(http.FileServer(http.Dir(dir)))
+	defer server.Close()
+	_, port, err := net.SplitHostPort(server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const host = "10.0.2.2" // what guests call this machine
+	options := sampleOptions()
+	options.URL = "http://" + net.JoinHostPort(host, port) + "/node"
+	c := Contents{
+		Initramfs: r.initramfs(t), Layout: sampleLayout,
+		Payload: payload.Result{Object: stagetest.File(t, r.cache.Store, "payload", "payload").Digest, Info: samplePayload},
+	}
+	files, _, err := stagetest.Run(t, r.cache, func(_ context.Context, run *stages.Run) ([]ServedFile, error) { return MakePXE(run, c, options) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "node"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		p, err := r.cache.Store.ReadAll(f.Digest)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, "node", f.Name), p, 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	boots := []struct {
+		name     string
+		firmware qemu.Firmware
+	}{
+		{"BIOS", qemu.BIOS},
+		{"UEFI", qemu.UEFI},
+	}
+	if os.Getenv("IMAGEFACTORY_TEST") != "full" {
+		boots = boots[:1]
+	}
+	for _, test := range boots {
+		t.Run(test.name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+			defer cancel()
+			vm, err := qemu.Machine{Firmware: test.firmware, NoReboot: true, Netboot: &qemu.Netboot{Dir: dir, File: options.URL + "/boot.ipxe"}}.Start(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer vm.Quit()
+			found, err := vm.Console.Expect(ctx, startedPattern)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range []string{"imagefactory.mode=install", "imagefactory.url=" + options.URL, "console=ttyS0,115200n8"} {
+				if !strings.Contains(found[2], want) {
+					t.Errorf("command line %s\nhas no %s", found[2], want)
+				}
+			}
+		})
+	}
+}
+
+// startedPattern matches what testInstaller prints: the kernel's release and its command line.
+var startedPattern = regexp.MustCompile(`TEST-INIT (\S+) (.*)\r?\n[^\n]*TEST-END`)
 
 // localDisks returns disks with a system for BIOS and for UEFI, which only says that it was started.
 func (r real) localDisks(t *testing.T) (bios, uefi string) {
