@@ -288,7 +288,7 @@ func TestInAMachine(t *testing.T) {
 	vm, err := qemu.Machine{
 		Firmware: qemu.UEFI, Memory: 512 << 20, NoNetwork: true, NoReboot: true,
 		Kernel: k.Image(), Initrd: machineInitramfs(t, k), Cmdline: "console=ttyS0 quiet panic=-1",
-		Disks: []qemu.Disk{{Path: ext4Disk}, {Path: xfsDisk}},
+		Disks: []qemu.Disk{{Path: ext4Disk, Format: "raw", Writable: true}, {Path: xfsDisk, Format: "raw", Writable: true}},
 	}.Start(ctx)
 	if err != nil {
 		t.Fatal(err)
