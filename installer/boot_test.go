@@ -197,7 +197,7 @@ func makeMedia(t *testing.T) media {
 	}
 	args := []string{"-a", "2048", "-U", c.Layout.DiskGUID}
 	for _, p := range c.Layout.Partitions {
-		args = append(args, "-n", fmt.Sprintf("%d:%d:+%d", p.Number, p.Start/512, p.Size/512-1),
+		args = append(args, "-n", fmt.Sprintf("%d:%d:+%d", p.Number, p.Start/512, p.Size/512),
 			"-t", fmt.Sprintf("%d:%s", p.Number, p.TypeGUID), "-u", fmt.Sprintf("%d:%s", p.Number, p.GUID), "-c", fmt.Sprintf("%d:%s", p.Number, p.Label))
 	}
 	tool(t, "sgdisk", append(args, image)...)
