@@ -90,7 +90,7 @@ func initramfs(t *testing.T, k testkernel.Kernel) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"virtio_pci", "virtio_scsi", "virtio_blk", "virtio_net", "sd_mod", "sr_mod", "isofs", "loop", "overlay"} {
+	for _, name := range []string{"virtio_pci", "virtio_scsi", "virtio_blk", "virtio_net", "af_packet", "sd_mod", "sr_mod", "isofs", "loop", "overlay"} {
 		order, err := index.Order(name)
 		if err != nil {
 			t.Fatal(err)
@@ -452,7 +452,7 @@ func TestBoot(t *testing.T) {
 		base := "http://10.0.2.2:" + address.Port()
 		m.config.Events = config.Events{URL: base + "/events"}
 		m.fill(t, dir, "install.json")
-		log := machine{k, init, "imagefactory.url=" + base + "/", append(virtioDisk("a", target),
+		log := machine{k, init, "imagefactory.on_failure=reboot imagefactory.wait=60 imagefactory.url=" + base + "/", append(virtioDisk("a", target),
 			"-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,romfile=")}.boot(t)
 		if _, ok := events(t, posted.String())["done"]; !ok {
 			t.Fatalf("it did not end well; posted:\n%s\nprinted:\n%s", posted.String(), log)
