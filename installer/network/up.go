@@ -14,6 +14,7 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
+	"golang.org/x/sys/unix"
 )
 
 // Options say how to bring up the network.
@@ -173,7 +174,10 @@ func (o Options) try(ctx, life context.Context, i net.Interface) (*Connection, e
 		}
 		return &Connection{Interface: i.Name, Address: o.Address, NameServers: o.NameServers}, nil
 	}
-	for {
+	if err := seedRandom(); err != nil {
+		return nil, err
+	}
+	for told := ""; ; {
 		client, err := nclient4.New(i.Name, nclient4.WithTimeout(3*time.Second), nclient4.WithRetry(2))
 		if err != nil {
 			return nil, err
@@ -186,6 +190,10 @@ func (o Options) try(ctx, life context.Context, i net.Interface) (*Connection, e
 			return nil, ctx.Err()
 		}
 		if err != nil {
+			if text := err.Error(); text != told {
+				o.Log("No address on %s yet: %v.", i.Name, err)
+				told = text
+			}
 			// No answer in some seconds, or a link that is not up yet, which is told at once.
 			select {
 			case <-time.After(time.Second):
@@ -200,6 +208,20 @@ func (o Options) try(ctx, life context.Context, i net.Interface) (*Connection, e
 		}
 		go renew(life, i.Name, lease)
 		return connection, nil
+	}
+}
+
+// seedRandom waits until the kernel has random numbers. It gathers entropy for those who wait, and the DHCP client does
+// not: in a machine without a source of its own it would ask in vain for ever.
+func seedRandom() error {
+	for {
+		_, err := unix.Getrandom(make([]byte, 1), 0)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("waiting for random numbers: %w", err)
+		}
 	}
 }
 
