@@ -90,7 +90,7 @@ const keptModules = `
     cd /usr/lib/modules/*/kernel
     mkdir /kept
     tar -cf /kept/modules.tar arch block crypto lib net/core net/packet fs/autofs fs/efivarfs fs/ext4 fs/fat fs/isofs fs/jbd2 fs/mbcache.ko fs/nls fs/overlayfs \
-      drivers/acpi/button.ko drivers/ata drivers/block/loop.ko drivers/block/virtio_blk.ko drivers/cdrom drivers/char drivers/net/net_failover.ko drivers/net/virtio_net.ko \
+      drivers/acpi/button.ko drivers/ata drivers/block/loop.ko drivers/block/virtio_blk.ko drivers/cdrom drivers/char drivers/input/evdev.ko drivers/net/net_failover.ko drivers/net/virtio_net.ko \
       drivers/nvme drivers/scsi/*_mod.ko drivers/scsi/scsi_*.ko drivers/scsi/virtio_scsi.ko drivers/usb drivers/virtio
     rm -r ./*
     tar -xf /kept/modules.tar

@@ -53,7 +53,7 @@ func testPolicy(t *testing.T, m *medium) {
 		{name: "wipe", full: true, disks: disksOfAllKinds, arguments: "imagefactory.target=serial:FULL imagefactory.wipe", taken: "FULL"},
 		{
 			name: "no wipe", full: true, disks: disksOfAllKinds, arguments: "imagefactory.target=serial:FULL",
-			says: []string{"no disk of this machine may be installed on", "holds data, ext4", "is too small", "serial number"},
+			says: []string{"no disk of this machine may be installed on", "holds ext4", "is too small", "serial number"},
 		},
 		{
 			name: "only one of many", full: true, disks: disksOfAllKinds, arguments: "imagefactory.target=only",
