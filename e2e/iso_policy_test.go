@@ -221,7 +221,7 @@ func testPreserve(t *testing.T, m *medium) {
 	t.Run("without being asked", func(t *testing.T) {
 		same := unchanged(t, target)
 		i := install(t, m.installer("", target, m.cd()))
-		i.refuses("holds data")
+		i.refuses("holds gpt partition table")
 		i.vm.Quit()
 		same()
 	})

@@ -39,7 +39,7 @@ func debian(t testing.TB, f *fixture) (deb.RepositoryConfig, *deb.RepositoryInde
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.URIs = append(deb.AptMirrors(apt, config.Suite, config.Components, config.Arch, []string{keyring}), "http://deb.debian.org/debian")
+	config.URIs = append(deb.AptMirrors(apt, config.Suite, config.Components, config.Arch, []string{keyring}), "http://ftp.debian.org/debian")
 	r, err := deb.LoadIndexes(t.Context(), f.client, config)
 	if err != nil {
 		t.Fatal(err)
