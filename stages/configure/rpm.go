@@ -3,11 +3,9 @@ package configure
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 
-	"github.com/imagefactory/imagefactory/distros/rpm/header"
 	"github.com/imagefactory/imagefactory/distros/rpm/target"
 	"github.com/imagefactory/imagefactory/distros/rpm/transaction"
 	"github.com/imagefactory/imagefactory/stages"
@@ -40,14 +38,7 @@ func RunRPM(ctx context.Context, run *stages.Run, pool *sandbox.Pool, root rootf
 	if err != nil {
 		return rootfs.Root{}, err
 	}
-	members, err := loadMembers(ctx, st, pkgs)
-	if err != nil {
-		return rootfs.Root{}, err
-	}
-	if members, err = transaction.Order(members); err != nil {
-		return rootfs.Root{}, err
-	}
-	steps, err := transaction.Steps(members)
+	steps, err := rpmSteps(ctx, st, pkgs)
 	if err != nil {
 		return rootfs.Root{}, err
 	}
@@ -66,24 +57,24 @@ func RunRPM(ctx context.Context, run *stages.Run, pool *sandbox.Pool, root rootf
 	return rootfs.Save(st, after)
 }
 
-// loadMembers reads the headers of packages.
-func loadMembers(ctx context.Context, st *store.Store, pkgs []packages.Package) ([]*transaction.Member, error) {
+// rpmSteps returns what there is to do for packages, in order.
+func rpmSteps(ctx context.Context, st *store.Store, pkgs []packages.Package) ([]transaction.Step, error) {
 	members := make([]*transaction.Member, len(pkgs))
 	for i, p := range pkgs {
 		if err := context.Cause(ctx); err != nil {
 			return nil, err
 		}
-		control, err := p.LoadControl(st)
+		h, err := p.LoadHeader(st)
 		if err != nil {
-			return nil, fmt.Errorf("package %s: %w", p.Name, err)
-		}
-		h, err := header.Parse(control["header"])
-		if err != nil {
-			return nil, fmt.Errorf("package %s: %w", p.Name, err)
+			return nil, err
 		}
 		members[i] = &transaction.Member{Header: h}
 	}
-	return members, nil
+	members, err := transaction.Order(members)
+	if err != nil {
+		return nil, err
+	}
+	return transaction.Steps(members)
 }
 
 // runSteps does steps in the root, all in one command.

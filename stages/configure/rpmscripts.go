@@ -3,7 +3,6 @@ package configure
 import (
 	"context"
 
-	"github.com/imagefactory/imagefactory/distros/rpm/transaction"
 	"github.com/imagefactory/imagefactory/stages/packages"
 	"github.com/imagefactory/imagefactory/stages/store"
 )
@@ -11,14 +10,7 @@ import (
 // RPMScripts names the scriptlets and triggers that RunRPM runs for packages, in order:
 // "%post(bash-5.1.8-9.el9.x86_64)".
 func RPMScripts(ctx context.Context, st *store.Store, pkgs []packages.Package) ([]string, error) {
-	members, err := loadMembers(ctx, st, pkgs)
-	if err != nil {
-		return nil, err
-	}
-	if members, err = transaction.Order(members); err != nil {
-		return nil, err
-	}
-	steps, err := transaction.Steps(members)
+	steps, err := rpmSteps(ctx, st, pkgs)
 	if err != nil {
 		return nil, err
 	}

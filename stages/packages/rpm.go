@@ -83,6 +83,20 @@ func LoadRPM(ctx context.Context, st *store.Store, pkgs []Package) ([]*UnpackedR
 	return unpacked, nil
 }
 
+// LoadHeader reads the header of a package of an .rpm file, which is all that ordering and
+// scriptlets need of it.
+func (p *Package) LoadHeader(st *store.Store) (*header.Header, error) {
+	parts, err := p.LoadControl(st)
+	if err != nil {
+		return nil, fmt.Errorf("package %s: %w", p.Name, err)
+	}
+	h, err := header.Parse(parts[headerPart])
+	if err != nil {
+		return nil, fmt.Errorf("package %s: %w", p.Name, err)
+	}
+	return h, nil
+}
+
 func (p *Package) loadRPM(st *store.Store) (*UnpackedRPM, error) {
 	parts, err := p.LoadControl(st)
 	if err != nil {

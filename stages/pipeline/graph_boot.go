@@ -29,12 +29,7 @@ func (b *builder) boot(root *stages.Handle[rootfs.Root]) (*stages.Handle[grub.In
 	uuid := filesystems.UUIDText(menuPart.Filesystem, menuPart.UUID)
 	signed := b.signed()
 	io := grub.ImagesOptions{Mkimage: d.Grub.Mkimage, UUID: uuid, Dir: grubDir, Epoch: b.epoch}
-	if p := b.arch.BIOS; p != nil && r.Boot.Has("bios") {
-		io.BIOS = &grub.Target{Platform: p.Platform, Modules: p.Modules, BootImg: p.BootImg}
-	}
-	if p := b.arch.UEFI; p != nil && r.Boot.Has("uefi") && signed == nil {
-		io.UEFI = &grub.Target{Platform: p.Platform, Modules: p.Modules}
-	}
+	io.BIOS, io.UEFI = b.grubTargets(signed)
 	images := stages.Add(b.graph.Graph, stages.Stage{
 		Name: "grub", Kind: "grub", Version: grub.ImagesVersion,
 		Inputs: []stages.Input{{Name: "options", Value: io}},
@@ -88,6 +83,18 @@ func (b *builder) boot(root *stages.Handle[rootfs.Root]) (*stages.Handle[grub.In
 		}
 		return grub.Install(run, root.Result(), tools.Result(), images.Result(), o)
 	}), tools, images
+}
+
+// grubTargets returns the kinds of firmware that a GRUB is made for: nil where the image
+// does not boot on them, and for UEFI where signed boot programs do it.
+func (b *builder) grubTargets(signed *grub.Signed) (bios, uefi *grub.Target) {
+	if p := b.arch.BIOS; p != nil && b.recipe.Boot.Has("bios") {
+		bios = &grub.Target{Platform: p.Platform, Modules: p.Modules, BootImg: p.BootImg}
+	}
+	if p := b.arch.UEFI; p != nil && b.recipe.Boot.Has("uefi") && signed == nil {
+		uefi = &grub.Target{Platform: p.Platform, Modules: p.Modules}
+	}
+	return bios, uefi
 }
 
 // label adds the stage that labels the root for SELinux, where the distribution has it or

@@ -78,21 +78,14 @@ func (b *builder) mediaStages(root, tools *stages.Handle[rootfs.Root]) error {
 
 // loaders returns which boot loaders media have: for the firmware the image boots on.
 func (b *builder) loaders() media.LoadersOptions {
-	r, d := b.recipe, b.recipe.Distro
-	o := media.LoadersOptions{Mkimage: d.Grub.Mkimage, Fallback: b.arch.EFIFallback, Epoch: b.epoch}
-	if p := b.arch.BIOS; p != nil && r.Boot.Has("bios") {
-		o.BIOS = &grub.Target{Platform: p.Platform, Modules: p.Modules, BootImg: p.BootImg}
-	}
-	if !r.Boot.Has("uefi") {
-		return o
-	}
-	if signed := b.signed(); signed != nil {
+	signed := b.signed()
+	o := media.LoadersOptions{Mkimage: b.recipe.Distro.Grub.Mkimage, Fallback: b.arch.EFIFallback, Epoch: b.epoch}
+	o.BIOS, o.UEFI = b.grubTargets(signed)
+	if signed != nil {
 		o.Signed = &media.Signed{Disk: *signed}
 		if m := b.arch.Signed.Medium; m != nil {
 			o.Signed.Medium = &media.SignedGrub{Prefix: m.Prefix, Sources: m.Sources, Name: m.Name}
 		}
-	} else if p := b.arch.UEFI; p != nil {
-		o.UEFI = &grub.Target{Platform: p.Platform, Modules: p.Modules}
 	}
 	return o
 }
