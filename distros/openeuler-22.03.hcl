@@ -1,5 +1,5 @@
 distro "openeuler-22.03" {
-  inherits = "openeuler"
+  inherits = "openeuler-lts"
   title    = "openEuler 22.03 LTS"
   version  = "22.03-LTS" # a service pack has another one, such as "22.03-LTS-SP1"
 
@@ -25,52 +25,6 @@ distro "openeuler-22.03" {
     keyring_package  = "distribution-gpg-keys"
     key_url          = "https://repo.openeuler.org/openEuler-$releasever/OS/$basearch/RPM-GPG-KEY-openEuler"
     key_fingerprints = ["12EA74AC9DF48D46C69CA0BED557065EB25E7F66", "8AA16BF9F2CA5244010DCA963B477C60B675600B"]
-  }
-
-  architecture "x86_64" {
-    signed {
-      prefix = "/EFI/openEuler"
-
-      file "shim" {
-        sources = ["/boot/efi/EFI/openEuler/shimx64.efi", "/boot/efi/EFI/BOOT/BOOTX64.EFI"]
-        name    = "shimx64.efi"
-      }
-
-      file "mokmanager" {
-        sources = ["/boot/efi/EFI/openEuler/mmx64.efi", "/boot/efi/EFI/BOOT/mmx64.efi"]
-        name    = "mmx64.efi"
-      }
-
-      file "grub" {
-        sources = ["/boot/efi/EFI/openEuler/grubx64.efi"]
-        name    = "grubx64.efi"
-      }
-    }
-  }
-
-  architecture "aarch64" {
-    signed {
-      prefix = "/EFI/openEuler"
-
-      file "shim" {
-        sources = ["/boot/efi/EFI/openEuler/shimaa64.efi", "/boot/efi/EFI/BOOT/BOOTAA64.EFI"]
-        name    = "shimaa64.efi"
-      }
-
-      file "mokmanager" {
-        sources = ["/boot/efi/EFI/openEuler/mmaa64.efi", "/boot/efi/EFI/BOOT/mmaa64.efi"]
-        name    = "mmaa64.efi"
-      }
-
-      file "grub" {
-        sources = ["/boot/efi/EFI/openEuler/grubaa64.efi"]
-        name    = "grubaa64.efi"
-      }
-    }
-  }
-
-  grub {
-    vendor = "/EFI/openEuler"
   }
 
   unverified = [
