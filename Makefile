@@ -13,7 +13,7 @@ BUILD    := $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 ifneq ($(shell id -u),0)
 AS_ROOT  := sudo env PATH="$(PATH)" GOMODCACHE="$(shell $(GO) env GOMODCACHE)" CGO_ENABLED=0
 endif
-TEST     := $(GO) test -count=1 -p 1
+TEST     := $(GO) test -count=1
 
 # Pinned, so that every machine has the same opinion.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -41,13 +41,13 @@ demo: deps-build build ## Build the Debian 12 example into out/
 	bin/imagefactory build -o out examples/debian-12.hcl
 	@echo 'Boot it with: bin/imagefactory boot --firmware uefi   (make deps-test installs QEMU)'
 
-# Packages are tested one after the other, so that their figures and their
-# virtual machines do not get into each other's way.
+# Two packages at a time: a virtual machine keeps one core busy, and a lock sees
+# to it that there is only one of them. Figures are the benchmarks', which run alone.
 test: deps-test build ## Run the tests, essential boots included
-	$(AS_ROOT) $(TEST) -timeout 60m ./...
+	$(AS_ROOT) $(TEST) -p 2 -timeout 60m ./...
 
 test-full: deps-test build ## Run every test: all images under all firmware
-	$(AS_ROOT) env IMAGEFACTORY_TEST=full $(TEST) -timeout 180m ./...
+	$(AS_ROOT) env IMAGEFACTORY_TEST=full $(TEST) -p 2 -timeout 300m ./...
 
 lint: go ## Look for mistakes without running anything
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted with gofmt:"; echo "$$unformatted"; exit 1; fi
@@ -55,7 +55,7 @@ lint: go ## Look for mistakes without running anything
 	$(GO) run $(STATICCHECK) ./...
 
 bench: deps-test deps-bench build ## Compare with mmdebstrap, dnf, mke2fs, qemu-img and apt
-	$(AS_ROOT) $(TEST) -timeout 60m -run '^$$' -bench . -benchtime 1x ./e2e ./stages/partition/ext4 ./stages/emit/... ./stages/payload ./stages/sandbox ./stages/tree ./distros/deb ./distros/rpm/repodata ./distros/rpm ./distros/rpm/rpmfile
+	$(AS_ROOT) $(TEST) -p 1 -timeout 60m -run '^$$' -bench . -benchtime 1x ./e2e ./stages/partition/ext4 ./stages/emit/... ./stages/payload ./stages/sandbox ./stages/tree ./distros/deb ./distros/rpm/repodata ./distros/rpm ./distros/rpm/rpmfile
 
 FUZZTIME ?= 20s
 fuzz: go ## Run every fuzz target for FUZZTIME
