@@ -81,10 +81,11 @@ func (m *machine) decide(ctx context.Context) (target.Decision, error) {
 	m.report.Send(report.Disks{Disks: all})
 	m.stage = "decision"
 	decision, err := target.Choose(all, m.source.Disk(), m.config.Target, target.Options{
-		Contents:  contents,
-		ImageSize: m.config.Payload.DiskSize,
-		Layout:    m.layoutMatches,
-		Skipped:   skipped,
+		Contents:      contents,
+		ImageSize:     m.config.Payload.DiskSize,
+		Layout:        m.layoutMatches,
+		FailedDrivers: m.loader.FailedDisks(),
+		Skipped:       skipped,
 	})
 	if none := (*target.NoDisk)(nil); errors.As(err, &none) {
 		m.showDecision(none)

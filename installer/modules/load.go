@@ -2,6 +2,7 @@ package modules
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 
@@ -29,6 +31,7 @@ type Loader struct {
 
 	mu     sync.Mutex
 	loaded map[string]error
+	failed map[string]error // drivers that something asked for and that do not work, by the path of their module
 }
 
 // NewLoader returns a loader. The words of the kernel's command line give modules their parameters
@@ -40,6 +43,7 @@ func NewLoader(x *Index, commandLine []string) *Loader {
 		blacklist:  map[string]bool{},
 		insert:     (*Index).insert,
 		loaded:     map[string]error{},
+		failed:     map[string]error{},
 	}
 	for _, word := range commandLine {
 		if list, ok := strings.CutPrefix(word, "modprobe.blacklist="); ok {
@@ -78,15 +82,54 @@ func (l *Loader) Load(alias string) error {
 			continue
 		} else if err != nil {
 			errs = append(errs, err)
+			l.fail(name, err)
 			continue
 		}
+		var first error
 		for _, m := range order {
 			if err := l.loadOne(m); err != nil {
 				errs = append(errs, err)
+				first = cmp.Or(first, err)
 			}
+		}
+		if l.broken(name) {
+			l.fail(name, first)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// broken says whether a module was tried and is not loaded. One that merely had better be there may fail without harm to the
+// driver that wishes for it.
+func (l *Loader) broken(name string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.loaded[name] != nil
+}
+
+// fail remembers a driver that does not work. The reason is nil when it was told before: the first counts.
+func (l *Loader) fail(name string, reason error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	file := l.index.modules[name].path
+	if l.failed[file] == nil {
+		l.failed[file] = cmp.Or(reason, l.loaded[name])
+	}
+}
+
+// FailedDisks returns the drivers on the way to disks ([ShowsDisks]) that a device of this machine asked for and that do not
+// work, sorted, each with the reason in parentheses: disks behind them are not seen.
+func (l *Loader) FailedDisks() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var failed []string
+	for file, reason := range l.failed {
+		if ShowsDisks(file) {
+			failed = append(failed, fmt.Sprintf("%s (%v)", moduleName(file), reason))
+		}
+	}
+	slices.Sort(failed)
+	return failed
 }
 
 // loadOne loads one module once. A failure is remembered too, so that a hundred devices do not repeat it.

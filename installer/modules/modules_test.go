@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/imagefactory/imagefactory/installer/internal/testkernel"
 )
 
@@ -216,6 +218,50 @@ func TestLoader(t *testing.T) {
 	}
 	if err := l.Load("dev"); err == nil || !strings.Contains(err.Error(), "needs depends on absent: the module absent is not in this initramfs") {
 		t.Errorf("dev: %v", err)
+	}
+}
+
+// A driver of disks that does not load is told apart from others, and from modules that merely had better be there.
+func TestFailedDisks(t *testing.T) {
+	x, err := Read(fstest.MapFS{
+		"modules.dep": {Data: []byte(`kernel/drivers/ata/ahci.ko: kernel/drivers/ata/libahci.ko
+kernel/drivers/ata/libahci.ko:
+kernel/drivers/ata/other.ko: kernel/drivers/ata/libahci.ko
+kernel/drivers/scsi/raid.ko:
+kernel/crypto/crc.ko:
+kernel/drivers/nvme/host/nvme.ko:
+kernel/drivers/net/card.ko:
+`)},
+		"modules.softdep":                  {Data: []byte("softdep raid pre: crc\n")},
+		"kernel/drivers/ata/ahci.ko":       {},
+		"kernel/drivers/ata/libahci.ko":    {},
+		"kernel/drivers/ata/other.ko":      {},
+		"kernel/drivers/scsi/raid.ko":      {},
+		"kernel/crypto/crc.ko":             {},
+		"kernel/drivers/nvme/host/nvme.ko": {},
+		"kernel/drivers/net/card.ko":       {},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := NewLoader(x, nil)
+	l.insert = func(_ *Index, file, _ string) error {
+		switch moduleName(file) {
+		case "libahci", "crc", "card":
+			return unix.ENOEXEC
+		case "ahci", "other":
+			return unix.ENOENT // for lack of what libahci has
+		case "nvme":
+			return unix.ENODEV
+		}
+		return nil
+	}
+	for _, name := range []string{"ahci", "ahci", "other", "raid", "nvme", "card"} {
+		_ = l.Load(name)
+	}
+	failed := l.FailedDisks()
+	if len(failed) != 2 || !strings.HasPrefix(failed[0], "ahci (loading the module libahci: exec format error") || !strings.HasPrefix(failed[1], "other (loading the module other: it needs a symbol") {
+		t.Errorf("%q", failed)
 	}
 }
 

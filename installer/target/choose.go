@@ -22,6 +22,9 @@ type Options struct {
 	// Layout reports why a disk's partitions are not where the image has them; nil when they are. It is asked only about
 	// disks that hold something, and is required when the policy preserves anything.
 	Layout func(disk disks.Disk, labels []string) error
+	// FailedDrivers are drivers of disks, or of the buses they are on, that do not work on this machine. Only a policy that names
+	// one disk for certain can be applied without the disks behind them.
+	FailedDrivers []string
 	// Skipped are block devices that are no disks; they are named below the table when no disk is found.
 	Skipped []disks.Skipped
 }
@@ -227,9 +230,20 @@ func (c chooser) narrow(left []*Candidate) (taken *Candidate, problem string) {
 			return !c.preserved
 		})
 	}
+	failed := c.options.FailedDrivers
 	switch {
+	case len(failed) > 0 && !c.exact():
+		for _, candidate := range left {
+			candidate.refuse("fits, but a driver failed, and a disk behind it may be the one that is meant")
+		}
+		return nil, fmt.Sprintf("disks may be missing here, and the policy cannot decide without them: a driver failed, %s; name the disk by its whole serial number, WWN or name in /dev/disk/by-id or by-path, as in imagefactory.target=serial:NUMBER on the kernel command line, to install without the others",
+			strings.Join(failed, ", "))
 	case len(c.all) == 0:
-		return nil, "this machine has no disk that the installer can see; a driver for its controller may be missing"
+		problem := "this machine has no disk that the installer can see; a driver for its controller may be missing"
+		if len(failed) > 0 {
+			problem += ", and this one failed: " + strings.Join(failed, ", ")
+		}
+		return nil, problem
 	case len(left) == 0:
 		return nil, "no disk of this machine may be installed on"
 	}

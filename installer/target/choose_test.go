@@ -324,6 +324,50 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
+// TestFailedDriver: a disk that nobody sees may be the smallest one, and make another not the only one.
+func TestFailedDriver(t *testing.T) {
+	for _, test := range []struct {
+		policy config.Target
+		want   string // nothing for a refusal
+	}{
+		{config.Target{Match: config.MatchSmallestEmpty}, ""},
+		{config.Target{Match: config.MatchLargestEmpty, Wipe: true}, ""},
+		{config.Target{Match: config.MatchOnly, Model: "ST4000*"}, ""},
+		{config.Target{Serial: "ZC1*"}, ""},
+		{config.Target{Transport: "sas"}, ""},
+		{config.Target{Path: "/dev/sdb"}, ""}, // another disk may have had this name, had it been seen
+		{config.Target{Match: config.MatchSmallestEmpty, Serial: "ZC1/0001"}, "sdb"},
+		{config.Target{WWN: "5000c50094000001"}, "sdb"},
+		{config.Target{ByID: "wwn-0x5000c50094000001"}, "sdb"},
+		{config.Target{Path: "/dev/disk/by-path/pci-0000:3b:00.0-sas-phy0-lun-0"}, "sdb"},
+	} {
+		all := machine()
+		decision, err := Choose(all, "/dev/sdc", test.policy, Options{
+			Contents: contents(all, nil), ImageSize: gib, FailedDrivers: []string{"megaraid_sas (loading the module megaraid_sas: exec format error)"},
+		})
+		if decision.Disk.Name != test.want {
+			t.Errorf("%+v: %q is taken: %v", test.policy, decision.Disk.Name, err)
+		}
+		if test.want != "" {
+			continue
+		}
+		none := (*NoDisk)(nil)
+		if !errors.As(err, &none) || !strings.Contains(none.Problem, "megaraid_sas (loading the module") {
+			t.Errorf("%+v: %v", test.policy, err)
+			continue
+		}
+		for _, c := range none.Candidates {
+			if len(c.Reasons) == 0 {
+				t.Errorf("%+v: nothing says why %s is not taken", test.policy, c.Disk.Name)
+			}
+		}
+	}
+	_, err := Choose(nil, "", config.Target{Serial: "ZC1/0001"}, Options{FailedDrivers: []string{"nvme (reason)"}})
+	if err == nil || !strings.Contains(err.Error(), "no disk that the installer can see") || !strings.Contains(err.Error(), "nvme (reason)") {
+		t.Error(err)
+	}
+}
+
 // TestMediumNames: a partition belongs to its disk, and to no other whose name begins alike.
 func TestMediumNames(t *testing.T) {
 	for _, test := range []struct {

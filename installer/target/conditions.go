@@ -65,6 +65,15 @@ func (c chooser) named() bool {
 	return slices.ContainsFunc([]string{p.Path, p.ByID, p.ByPath, p.Serial, p.WWN, p.Model, p.Transport}, func(s string) bool { return s != "" })
 }
 
+// exact says whether the policy names one disk in a way that is the same whatever other disks there are. The kernel's names are not:
+// they follow the order in which disks are found.
+func (c chooser) exact() bool {
+	p := c.policy
+	return strings.HasPrefix(p.Path, "/dev/disk/") || slices.ContainsFunc([]string{p.ByID, p.ByPath, p.Serial, p.WWN}, func(glob string) bool {
+		return glob != "" && !strings.ContainsAny(glob, `*?[\`)
+	})
+}
+
 // hasPath says whether a path leads to the disk, by the kernel's name or by one that udev would give it.
 func hasPath(disk disks.Disk, name string) bool {
 	if id, ok := strings.CutPrefix(name, "/dev/disk/by-id/"); ok {

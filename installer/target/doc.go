@@ -13,6 +13,8 @@
 //     the image has them.
 //  4. Of the disks left, match takes one: the smallest or the largest that is empty, or the only one. Two of the same size
 //     are no answer, for which one it would be depends on the order in which the kernel found them.
+//  5. Where a driver of disks failed, disks may be missing, so that nobody can tell the smallest, the largest or the only one: then
+//     the policy must name the disk by its whole serial number, WWN, or name in /dev/disk.
 //
 // Anything else ends in a [NoDisk], whose text shows every disk and why it was not taken.
 package target

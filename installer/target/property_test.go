@@ -89,6 +89,9 @@ func drawn(seed uint64) situation {
 	if one(3) {
 		s.policy.Preserve = []string{"PERSIST"}
 	}
+	if one(8) {
+		s.options.FailedDrivers = []string{"nvme (input/output error)"}
+	}
 	return s
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/imagefactory/imagefactory/installer/modules"
 	"github.com/imagefactory/imagefactory/stages/media/internal/testmodule"
 	"github.com/imagefactory/imagefactory/stages/stagetest"
 	"github.com/imagefactory/imagefactory/stages/tree"
@@ -35,6 +36,22 @@ func names(modules []Module) string {
 		b.WriteString(m.Path + " (" + m.Class + ")\n")
 	}
 	return b.String()
+}
+
+// The installer must know which of the drivers it is given disks depend on: without one, it cannot tell which disk is the smallest.
+func TestInstallerKnowsDriversOfDisks(t *testing.T) {
+	disks := []string{
+		"SATA and IDE disks", "NVMe disks", "SCSI disks and RAID controllers", "virtual disks", "memory cards", "persistent memory",
+		"USB controllers", "USB disks", "PCI controllers", "virtio", "Hyper-V",
+	}
+	for _, class := range Classes {
+		for _, p := range class.Paths {
+			want := slices.Contains(disks, class.Name) || class.Name == "CDs" && p != "drivers/cdrom"
+			if got := modules.ShowsDisks("kernel/" + p + "/x.ko"); got != want {
+				t.Errorf("%s, %s: %v", class.Name, p, got)
+			}
+		}
+	}
 }
 
 func TestChoose(t *testing.T) {
