@@ -21,6 +21,10 @@ const (
 	cdromLock  = 0x5329
 )
 
+// drained bounds the wait for consoles before somebody else writes to them. A line of 9600 baud takes half of it to send what the
+// kernel buffers; one that is held up for ever takes all of it.
+const drained = 10 * time.Second
+
 // done reports success and ends the machine.
 func (m *machine) done() {
 	m.report.Send(report.Done{Device: m.device, After: m.config.After})
@@ -59,11 +63,9 @@ func (m *machine) end(how string) {
 		command, text = unix.LINUX_REBOOT_CMD_HALT, "Halted."
 	}
 	m.say("%s", text)
-	m.consoles.Flush(3 * time.Second)
+	m.consoles.Flush(drained)
 	unmountAll()
 	unix.Sync()
-	// Serial lines still send what the kernel has taken.
-	time.Sleep(100 * time.Millisecond)
 	for {
 		_ = unix.Reboot(command)
 		// Process 1 must not end; and there is nothing to be done about a machine that does not obey.

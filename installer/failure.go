@@ -20,7 +20,6 @@ func (m *machine) fail(err error) {
 	if written == "" {
 		written = "Nothing was written to any disk."
 	}
-	m.loudly()
 	m.report.Send(report.Failed{Stage: m.stage, Device: m.device, Message: err.Error(), Written: written})
 	where := ""
 	if m.device != "" && !strings.Contains(err.Error(), m.device) {
@@ -29,6 +28,9 @@ func (m *machine) fail(err error) {
 	rule := strings.Repeat("-", 40)
 	m.say("%s\nFAILED (%s%s): %v\n%s\n%s", rule, m.stage, where, err, written, rule)
 	m.report.Flush(5 * time.Second)
+	// The kernel may speak again when its messages cannot stand inside ours.
+	m.consoles.Flush(drained)
+	m.loudly()
 	switch m.onFailure() {
 	case config.Halt:
 		m.end(config.Halt)

@@ -64,7 +64,7 @@ func (m *machine) live() error {
 	}
 	m.say("Starting the live system; nothing is written to any disk.")
 	m.report.Flush(5 * time.Second)
-	m.consoles.Flush(time.Second)
+	m.consoles.Flush(drained)
 	m.loudly()
 	return switchRoot(newRoot, "/sbin/init")
 }

@@ -44,6 +44,7 @@ type Consoles struct {
 type screen struct {
 	name  string
 	w     io.Writer
+	drain func()      // waits until the line has sent everything; nil for what is no terminal
 	plain bool        // a log: no line is ever overwritten
 	json  atomic.Bool // events go here
 	items chan item
@@ -107,7 +108,11 @@ func (c *Consoles) open(dev, name string, events bool) error {
 	}
 	terminal := setLineMode(fd)
 	f := os.NewFile(uintptr(fd), name)
-	c.Add(name, f, f, !terminal, events)
+	var drain func()
+	if terminal {
+		drain = func() { _ = unix.IoctlSetInt(fd, unix.TCSBRK, 1) } // tcdrain(3)
+	}
+	c.add(&screen{name: name, w: f, drain: drain, plain: !terminal}, f, events)
 	return nil
 }
 
@@ -126,7 +131,11 @@ func setLineMode(fd int) bool {
 
 // Add adds a console. A plain one is a log, in which nothing can be overwritten. in may be nil.
 func (c *Consoles) Add(name string, w io.Writer, in io.Reader, plain, events bool) {
-	s := &screen{name: name, w: w, plain: plain, items: make(chan item, queue), tenth: -1}
+	c.add(&screen{name: name, w: w, plain: plain}, in, events)
+}
+
+func (c *Consoles) add(s *screen, in io.Reader, events bool) {
+	s.items, s.tenth = make(chan item, queue), -1
 	s.json.Store(events)
 	c.mu.Lock()
 	c.screens = append(c.screens, s)
@@ -226,16 +235,22 @@ func (c *Consoles) send(i item) {
 	}
 }
 
-// Flush waits until everything is written, or for the time most.
+// Flush waits until everything is written and serial lines have sent it, or for the time most. What the kernel prints overtakes
+// what a line has not sent: without this, its last words stand inside ours.
 func (c *Consoles) Flush(most time.Duration) {
 	end := time.After(most)
+	var waiting []chan struct{}
 	for _, s := range c.all() {
 		flushed := make(chan struct{})
-		select {
-		case s.items <- item{flushed: flushed}:
-		case <-end:
-			return
-		}
+		waiting = append(waiting, flushed)
+		go func() {
+			select {
+			case s.items <- item{flushed: flushed}:
+			case <-time.After(most): // it takes nothing
+			}
+		}()
+	}
+	for _, flushed := range waiting {
 		select {
 		case <-flushed:
 		case <-end:
@@ -248,6 +263,9 @@ func (s *screen) run() {
 	for i := range s.items {
 		switch {
 		case i.flushed != nil:
+			if s.drain != nil {
+				s.drain()
+			}
 			close(i.flushed)
 		case i.progress:
 			s.progress(i)

@@ -144,6 +144,30 @@ func TestStuckConsole(t *testing.T) {
 	})
 }
 
+// A line that sends slowly is waited for, after all that was written before; one that never sends, for the time that is allowed.
+func TestFlushWaitsUntilLinesHaveSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var line sink
+		c := New()
+		defer c.end()
+		sent, held := "", make(chan struct{})
+		c.add(&screen{name: "ttyS0", w: &line, drain: func() { time.Sleep(4 * time.Second); sent = line.String() }}, nil, false)
+		c.Printf("last words")
+		start := time.Now()
+		c.Flush(10 * time.Second)
+		if sent != "last words\n" || time.Since(start) != 4*time.Second {
+			t.Errorf("%q after %v", sent, time.Since(start))
+		}
+		c.add(&screen{name: "ttyS1", w: &line, drain: func() { <-held }}, nil, false)
+		start = time.Now()
+		c.Flush(10 * time.Second)
+		if passed := time.Since(start); passed != 10*time.Second {
+			t.Errorf("it took %v", passed)
+		}
+		close(held)
+	})
+}
+
 func TestSaysThatNothingMoves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var screen sink
