@@ -25,7 +25,7 @@ import (
 )
 
 // InitramfsVersion is the version of MakeInitramfs' code; see stages.Stage.
-const InitramfsVersion = 1
+const InitramfsVersion = 2
 
 // InitramfsOptions says how the installer's initial RAM file system is made.
 type InitramfsOptions struct {

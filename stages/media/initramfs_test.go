@@ -140,8 +140,19 @@ drwxrwxrwt tmp
 		t.Errorf("the archive holds\n%swant\n%s", list.String(), want)
 	}
 	extract := func(name string) string { return filter(t, archive, "cpio", "-i", "--quiet", "--to-stdout", name) }
-	if extract("init") != string(self) {
-		t.Error("/init is not the installer")
+	stripped := filepath.Join(t.TempDir(), "init")
+	if err := os.WriteFile(stripped, []byte(extract("init")), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(stripped); err != nil || info.Size() >= int64(len(self)) {
+		t.Errorf("/init has all %d bytes of the installer: %v", len(self), err)
+	}
+	if list, err := exec.Command(stripped, "-test.list=^TestMakeInitramfs$").CombinedOutput(); err != nil || string(list) != "TestMakeInitramfs\n" {
+		t.Errorf("/init is not the installer: %v, %s", err, list)
+	}
+	if sections, err := exec.Command("readelf", "--sections", "--segments", "--wide", stripped).CombinedOutput(); err != nil || !strings.Contains(string(sections), "There are no sections in this file") ||
+		!strings.Contains(string(sections), "LOAD") || strings.Contains(string(sections), "Warning") {
+		t.Errorf("readelf: %v, %s", err, sections)
 	}
 	if got := extract("lib/modules/6.1/modules.dep"); got != "kernel/drivers/net/ethernet/nic.ko.zst:\n" {
 		t.Errorf("modules.dep %q", got)

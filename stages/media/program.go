@@ -55,7 +55,7 @@ func checkProgram(r io.ReaderAt, arch string) error {
 	return nil
 }
 
-// read returns the program, which must still be what it was.
+// read returns the program as the initial RAM file system has it. It must still be what it was.
 func (p Program) read() ([]byte, error) {
 	image, err := os.ReadFile(p.Path)
 	if err != nil {
@@ -64,5 +64,9 @@ func (p Program) read() ([]byte, error) {
 	if sum := sha256.Sum256(image); hex.EncodeToString(sum[:]) != p.SHA256 {
 		return nil, fmt.Errorf("the installer for the medium, %s, changed while this build was running; build again", p.Path)
 	}
-	return image, nil
+	stripped, err := strip(image)
+	if err != nil {
+		return nil, fmt.Errorf("the installer for the medium, %s: %w", p.Path, err)
+	}
+	return stripped, nil
 }
