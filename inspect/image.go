@@ -13,7 +13,8 @@ import (
 
 // Image is an open disk image.
 type Image struct {
-	file    *emit.DiskFile
+	disk    io.ReaderAt // the disk's bytes, whatever the file's format; safe for several goroutines
+	file    io.Closer
 	summary Summary
 	volumes map[int]volume // by partition number
 }
@@ -68,12 +69,19 @@ func Open(path string) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	im := &Image{file: file, volumes: map[int]volume{}}
-	if err := im.read(); err != nil {
+	im, err := openDisk(file, file.Size(), file.Format)
+	if err != nil {
 		file.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	im.file = file
 	return im, nil
+}
+
+// openDisk opens the disk of size bytes in r.
+func openDisk(r io.ReaderAt, size int64, format string) (*Image, error) {
+	im := &Image{disk: r, volumes: map[int]volume{}, summary: Summary{Format: format, Size: size}}
+	return im, im.read()
 }
 
 // Close closes the image.
@@ -84,12 +92,12 @@ func (im *Image) Summary() Summary { return im.summary }
 
 // read finds the partitions and their file systems.
 func (im *Image) read() error {
-	im.summary = Summary{Format: im.file.Format, Size: im.file.Size(), Table: "gpt"}
-	layout, err := partition.ReadTable(im.file, im.file.Size())
+	im.summary.Table = "gpt"
+	layout, err := partition.ReadTable(im.disk, im.summary.Size)
 	switch {
 	case errors.Is(err, partition.ErrNoTable):
 		im.summary.Table = "none"
-		layout.Partitions = []partition.Placed{{Size: im.file.Size()}}
+		layout.Partitions = []partition.Placed{{Size: im.summary.Size}}
 	case err != nil:
 		return err
 	}
@@ -99,7 +107,7 @@ func (im *Image) read() error {
 			Number: p.Number, Label: p.Label, Type: p.Type, TypeName: typeNames[p.Type], GUID: p.GUID,
 			Start: p.Start, Size: p.Size,
 		}
-		v, err := openVolume(io.NewSectionReader(im.file, p.Start, p.Size))
+		v, err := openVolume(io.NewSectionReader(im.disk, p.Start, p.Size))
 		if err != nil {
 			return fmt.Errorf("partition %d: %w", p.Number, err)
 		}
@@ -119,24 +127,40 @@ func (im *Image) read() error {
 // volume returns the file system of the partition with a name: its number or
 // its label. The empty name is the root file system's.
 func (im *Image) volume(name string) (volume, error) {
-	for _, p := range im.summary.Partitions {
-		if name != strconv.Itoa(p.Number) && name != p.Label && !(name == "" && p.isRoot()) {
-			continue
+	var p Partition
+	if name == "" {
+		var err error
+		if p, err = im.root(); err != nil {
+			return nil, err
 		}
-		if v := im.volumes[p.Number]; v != nil {
-			return v, nil
+	} else {
+		i := slices.IndexFunc(im.summary.Partitions, func(p Partition) bool { return name == strconv.Itoa(p.Number) || name == p.Label })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no partition %q", name)
 		}
-		return nil, fmt.Errorf("partition %d holds no file system that can be read", p.Number)
+		p = im.summary.Partitions[i]
 	}
-	if name != "" {
-		return nil, fmt.Errorf("there is no partition %q", name)
+	if v := im.volumes[p.Number]; v != nil {
+		return v, nil
 	}
-	// Without a partition typed as root, the only ext4 file system is meant.
-	i := slices.IndexFunc(im.summary.Partitions, func(p Partition) bool { return p.FileSystem != nil && p.FileSystem.Type == "ext4" })
-	if i < 0 {
-		return nil, errors.New("there is no root file system: name a partition, as in ESP:/EFI")
+	return nil, fmt.Errorf("partition %d holds no file system that can be read", p.Number)
+}
+
+// errNoRoot says that no partition holds a root file system.
+var errNoRoot = errors.New("there is no root file system: name a partition, as in ESP:/EFI")
+
+// root returns the partition with the root file system: the first whose type says so, such as the A slot of two; without
+// any, the first with an ext4 file system.
+func (im *Image) root() (Partition, error) {
+	for _, is := range []func(Partition) bool{
+		Partition.isRoot,
+		func(p Partition) bool { return p.FileSystem != nil && p.FileSystem.Type == "ext4" },
+	} {
+		if i := slices.IndexFunc(im.summary.Partitions, is); i >= 0 {
+			return im.summary.Partitions[i], nil
+		}
 	}
-	return im.volumes[im.summary.Partitions[i].Number], nil
+	return Partition{}, errNoRoot
 }
 
 func (p Partition) isRoot() bool {

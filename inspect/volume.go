@@ -20,6 +20,9 @@ type volume interface {
 	readDir(path string) ([]tree.Entry, error)
 	// open returns a reader over a regular file.
 	open(path string) (io.Reader, error)
+	// walk calls visit for everything in it, the root first, in a tree's order. Link numbers the files with several names
+	// from 1 on; open is set for regular files.
+	walk(visit func(e tree.Entry, open func() (*io.SectionReader, error)) error) error
 }
 
 // openVolume opens the file system in r, or returns nil when it is of no kind
@@ -90,6 +93,18 @@ func (v ext4Volume) open(path string) (io.Reader, error) {
 	return f.NewReader(), nil
 }
 
+func (v ext4Volume) walk(visit func(tree.Entry, func() (*io.SectionReader, error)) error) error {
+	return v.fs.Walk(func(n *ext4.Node) error {
+		return visit(n.Entry, func() (*io.SectionReader, error) {
+			f, err := v.fs.OpenNode(n)
+			if err != nil {
+				return nil, err
+			}
+			return f.NewReader(), nil
+		})
+	})
+}
+
 // fatVolume adapts package fat.
 type fatVolume struct{ fs *fat.FS }
 
@@ -110,4 +125,40 @@ func (v fatVolume) open(path string) (io.Reader, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// What walk accepts of a FAT file system, whose directories can hold one another: each of them costs reading all above it.
+const (
+	maxFATDirectories = 4096
+	maxFATDepth       = 32
+)
+
+func (v fatVolume) walk(visit func(tree.Entry, func() (*io.SectionReader, error)) error) error {
+	root, err := v.fs.Stat(tree.Root)
+	if err != nil {
+		return err
+	}
+	directories := 0
+	var walk func(e tree.Entry, depth int) error
+	walk = func(e tree.Entry, depth int) error {
+		err := visit(e, func() (*io.SectionReader, error) { return v.fs.Open(e.Path) })
+		if err != nil || e.Type != tree.Directory {
+			return err
+		}
+		if directories++; directories > maxFATDirectories || depth > maxFATDepth {
+			return fmt.Errorf("/%s: the FAT file system has more than %d directories, or more than %d inside one another: they are not read",
+				e.Path, maxFATDirectories, maxFATDepth)
+		}
+		children, err := v.fs.ReadDir(e.Path)
+		if err != nil {
+			return err
+		}
+		for _, child := range children {
+			if err := walk(child, depth+1); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return walk(root, 0)
 }
