@@ -66,16 +66,17 @@
 //
 //	script "NAME" {
 //	  inline or run*      the program: text for /bin/sh -e, or the path of a file whose first line names its interpreter
-//	  after      string   a script, or the stage "rootfs" (the same as "configure"), "configure" or "customize"
-//	  before     string   a script, or the stage "customize" or "initramfs"
+//	  after      string   a script, or the stage "rootfs" (the same as "configure"), "configure", "customize" or
+//	                      "containers" (the same as "customize": the images come with the files)
+//	  before     string   a script, or the stage "customize", "harden", "trim" or "initramfs"
 //	  inputs     list     files and directories, readable at /run/imagefactory/inputs/<last element of the path>
 //	  env        map      environment
 //	  network    bool     default false
 //	  stage      string   "install": runs on the installed machine instead, see below. Not with after, before and inputs
 //	}
 //
-// The pipeline is lock → packages → rootfs → configure (maintainer scripts) → customize (files, users) → scripts →
-// initramfs → filesystems → disk → emit. A script which says nothing runs after customize; one which only says before
+// The pipeline is lock → packages → rootfs → configure (maintainer scripts) → customize (files, users) → containers →
+// scripts → harden → trim → initramfs → filesystems → disk → emit. A script which says nothing runs after customize; one which only says before
 // runs directly in front of that, where that runs; the others keep their order of definition.
 //
 //	file "/PATH" { content or source*  mode = "0644"  owner = "root"  group = "root" }
@@ -86,6 +87,45 @@
 //
 // password_hash is a hash of crypt(5), "!" (locked) or "*" (no password); without it a new account is locked. See
 // sha512crypt below. ssh_authorized_keys takes keys or the text of whole .pub files.
+//
+//	container "NAME" {
+//	  runtime*   string   "containerd", "podman", "cri-o" or "docker"
+//	  namespace  string   of containerd; default "k8s.io", where Kubernetes looks
+//	  source     string   where the image is taken from, as rootfs.image; default: "docker://" and the name
+//	  insecure   bool     the registry speaks HTTP, or HTTPS with a certificate nobody vouches for; default false
+//	}
+//
+// The image is there on first boot, without a network. NAME is what the runtime calls it: a registry, a path, and a tag, a
+// digest or both ("registry.example.com/pause:3.9"). The lock pins it by digest. The same image for several runtimes is
+// several blocks; a name that is derived from variables stands in source, since labels are constant.
+//
+//	harden {
+//	  profile*   string   a baseline (see package baselines)
+//	  skip       list     identifiers of its rules which are not applied
+//	  set        map      values of rules, by identifier, where they are not to be the baseline's
+//	}
+//
+//	trim {
+//	  profile    string   what the machine is for, and so what stays (see package profiles); default "none"
+//	  keep       list     packages, units and paths that stay: "tcpdump", "linux-*", "cron.service", "/usr/share/doc/**"
+//	  remove     list     likewise, that go
+//	  paths      list     paths that go, the same as in remove
+//	  modules    list     classes of kernel modules that stay besides the profile's (see stages/trim/modules)
+//	  services {
+//	    enable disable mask    units, as systemctl does; without a suffix, services
+//	    remove                 units whose files go
+//	  }
+//	  budget {
+//	    packages services      at most so many installed packages, unit files of services
+//	    size image_size        at most so many bytes of files, of the largest output
+//	  }
+//	  exception { kind*  path*  need  reason* }    any number
+//	}
+//
+// In globs of paths, "**" is any number of directories and the rest is path.Match. A path stands for what is below it, too.
+// What is in the image when a budget is exceeded makes the build fail, with exit status 4. After trimming, what is left must
+// be whole; an exception says what may be missing: kind is "library", "interpreter", "unit", "symlink", "module" or
+// "account", path a glob of what needs it, need a glob of what is needed, and reason why the system works without.
 //
 //	disk {
 //	  layout  string      "single", or none: then every partition is written out
@@ -160,8 +200,7 @@
 //
 // Sizes are strings of a whole number and KiB, MiB, GiB or TiB. On the disk they are multiples of 1MiB.
 //
-// Blocks trim and container, output upgrade, layout ab and file system xfs belong to later versions; they are
-// reported, never ignored.
+// Output upgrade, layout ab and file system xfs belong to later versions; they are reported, never ignored.
 //
 // # Values
 //
@@ -192,9 +231,9 @@
 //
 // include names recipe files which are read first, in order, each once; they may include others. Later definitions
 // override earlier ones, and the including file overrides what it includes: attributes by name, blocks with a label whole
-// and by label. Blocks without a label (rootfs, disk, boot) are joined attribute by attribute, and the lists
-// rootfs.packages, rootfs.exclude, rootfs.modules and boot.cmdline are appended to each other. Variables and locals are shared by all
-// files. Relative paths start from the directory of the file they are written in.
+// and by label. Blocks without a label (rootfs, disk, boot, harden, trim) are joined attribute by attribute, and the lists
+// rootfs.packages, rootfs.exclude, rootfs.modules, boot.cmdline, harden.skip and those of trim and its services are appended
+// to each other; exceptions add up. Variables and locals are shared by all files. Relative paths start from the directory of the file they are written in.
 //
 // # The lock file
 //
@@ -222,7 +261,9 @@
 //	  module_platform   of the distribution; left out where there are no modules
 //	  archive       digest of the archive; of the installer archive alone
 //	  image         as the recipe has it; of the installer image alone
+//	  containers    sources of the container images as the recipe has them, sorted; left out when empty
 //	image         of the installer image alone: {reference, digest}; digest is "sha256:…" of the manifest for arch
+//	containers    list of the same, one for each element of request.containers, sorted by reference; left out when empty
 //	repositories  list, for deb one for each suite
 //	  name          of the repository in the request; several suites share one
 //	  url           the mirror that was used; a build may take the same files from another

@@ -124,6 +124,59 @@ user "agent" {
   password_hash = "!"
 }
 
+container "registry.example.com/pause:3.9@sha256:` + sum + `" {
+  runtime = "containerd"
+}
+
+container "registry.example.com/dns/coredns:1.11" {
+  runtime   = "containerd"
+  namespace = "default"
+  source    = "oci:inputs:1"
+}
+
+container "registry.example.com/dns/coredns:1.11" {
+  runtime  = "docker"
+  source   = "docker://${var.role}.example.com:5000/coredns:1"
+  insecure = true
+}
+
+harden {
+  profile = "baseline"
+  skip    = ["mount-01"]
+  set     = { sshd-01 = "no", sysctl-03 = 2 }
+}
+
+trim {
+  profile = "container-host"
+  keep    = ["tcpdump", "linux-image-*", "/usr/share/zoneinfo/**", "cron.service"]
+  remove  = ["perl-base", "python3*", "apt-*.timer", "/usr/share/man/*/[a-c]*"]
+  paths   = ["/usr/share/doc/**", "/usr/**/*.a"]
+  modules = ["net", "sound"]
+  services {
+    enable  = ["ssh", "getty@tty1"]
+    disable = ["cron.service"]
+    mask    = ["debug-shell.service"]
+    remove  = ["e2scrub_all.timer"]
+  }
+  budget {
+    packages   = 376
+    services   = 143
+    size       = "770MiB"
+    image_size = "1GiB"
+  }
+  exception {
+    kind   = "library"
+    path   = "/usr/lib/foo.so"
+    need   = "libbar.so.*"
+    reason = "loaded only where it is there"
+  }
+  exception {
+    kind   = "symlink"
+    path   = "/etc/**"
+    reason = "filled in by the node"
+  }
+}
+
 disk {
   layout = "single"
   size   = "4GiB"
@@ -286,6 +339,30 @@ func TestLoadEverything(t *testing.T) {
 			Mode: "install", After: "reboot", OnFailure: "shell", Target: Target{Match: "only"}, URL: "https://boot.example.com:8443/images/node",
 		}},
 	})
+	for i := range r.Containers {
+		r.Containers[i].Range = at
+	}
+	same(t, "containers", r.Containers, []Container{
+		{Name: "registry.example.com/pause:3.9@sha256:" + sum, Runtime: "containerd", Namespace: "k8s.io", Range: at,
+			Source: "docker://registry.example.com/pause@sha256:" + sum, SourceReference: "docker://registry.example.com/pause@sha256:" + sum},
+		{Name: "registry.example.com/dns/coredns:1.11", Runtime: "containerd", Namespace: "default", Source: "oci:/work/inputs:1", SourceReference: "oci:inputs:1", Range: at},
+		{Name: "registry.example.com/dns/coredns:1.11", Runtime: "docker", Insecure: true, Range: at,
+			Source: "docker://worker.example.com:5000/coredns:1", SourceReference: "docker://worker.example.com:5000/coredns:1"},
+	})
+	same(t, "harden", r.Harden, &Harden{Profile: "baseline", Skip: []string{"mount-01"}, Set: map[string]string{"sshd-01": "no", "sysctl-03": "2"}})
+	same(t, "trim", r.Trim, &Trim{
+		Profile: "container-host", Keep: []string{"tcpdump", "linux-image-*", "/usr/share/zoneinfo/**", "cron.service"},
+		Remove: []string{"perl-base", "python3*", "apt-*.timer", "/usr/share/man/*/[a-c]*"}, Paths: []string{"/usr/share/doc/**", "/usr/**/*.a"}, Modules: []string{"net", "sound"},
+		Services: Services{Enable: []string{"ssh.service", "getty@tty1.service"}, Disable: []string{"cron.service"}, Mask: []string{"debug-shell.service"}, Remove: []string{"e2scrub_all.timer"}},
+		Budget:   Budget{Packages: 376, Services: 143, Size: 770 << 20, ImageSize: 1 << 30},
+		Exceptions: []Exception{
+			{Kind: "library", Path: "/usr/lib/foo.so", Need: "libbar.so.*", Reason: "loaded only where it is there"},
+			{Kind: "symlink", Path: "/etc/**", Need: "*", Reason: "filled in by the node"},
+		},
+	})
+	same(t, "images to pin", r.Request().Containers, []string{
+		"docker://registry.example.com/pause@sha256:" + sum, "docker://worker.example.com:5000/coredns:1", "oci:inputs:1",
+	})
 	same(t, "build scripts", names(r.Scripts), []string{"one", "early", "zero", "configured"})
 	same(t, "install scripts", names(r.InstallScripts), []string{"register", "say"})
 	register := r.InstallScripts[0]
@@ -322,7 +399,8 @@ func TestMediaWordsAreTheInstallers(t *testing.T) {
 	same(t, "transports", Transports, transports)
 }
 
-// TestOtherOutputsKeepTheirIdentity guards the caches: what media added to the language changes no image without them.
+// TestOtherOutputsKeepTheirIdentity guards the caches and the locks: what was added to the language changes nothing for recipes
+// without it.
 func TestOtherOutputsKeepTheirIdentity(t *testing.T) {
 	r, p := loadText(t, base, Options{})
 	if p.Err() != nil {
@@ -333,7 +411,15 @@ func TestOtherOutputsKeepTheirIdentity(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, "output", string(text), `[{"Type":"raw","Compression":"none","Level":0}]`)
-	if text, err = json.Marshal(r); err != nil || strings.Contains(string(text), "InstallScripts") {
+	if text, err = json.Marshal(r); err != nil {
+		t.Fatal(err)
+	}
+	for _, later := range []string{"InstallScripts", "Containers", "Harden", "Trim"} {
+		if strings.Contains(string(text), later) {
+			t.Errorf("a recipe without %s says it in %s", later, text)
+		}
+	}
+	if text, err = json.Marshal(r.Request()); err != nil || strings.Contains(string(text), "containers") {
 		t.Errorf("%s, %v", text, err)
 	}
 }
@@ -493,6 +579,87 @@ func TestIncludeOverrides(t *testing.T) {
 	same(t, "relative to the include", r.Files[0].Source, "/work/sub/issue")
 }
 
+// TestBlocksOfIncludes checks what an including recipe changes of the blocks it includes.
+func TestBlocksOfIncludes(t *testing.T) {
+	fsys := files()
+	fsys["work/fleet.hcl"] = &fstest.MapFile{Mode: 0o644, Data: []byte(`container "registry.example.com/pause:1" {
+  runtime = "containerd"
+}
+container "registry.example.com/pause:1" {
+  runtime = "podman"
+}
+container "registry.example.com/dns:1" {
+  runtime = "podman"
+}
+trim {
+  profile = "minimal"
+  keep    = ["tcpdump"]
+  services {
+    mask = ["debug-shell.service"]
+  }
+  budget {
+    packages = 100
+  }
+  exception {
+    kind   = "symlink"
+    path   = "/etc/a"
+    reason = "first"
+  }
+}
+harden {
+  profile = "baseline"
+  skip    = ["sshd-01"]
+}
+`)}
+	fsys["work/node.hcl"] = &fstest.MapFile{Mode: 0o644, Data: []byte(`include = ["fleet.hcl"]
+container "registry.example.com/pause:1" {
+  runtime = "docker"
+}
+trim {
+  profile = "container-host"
+  keep    = ["strace", "tcpdump"]
+  services {
+    enable = ["ssh"]
+  }
+  budget {
+    packages = 90
+    size     = "1GiB"
+  }
+  exception {
+    kind   = "symlink"
+    path   = "/etc/b"
+    reason = "second"
+  }
+}
+harden {
+  profile = "baseline"
+  skip    = ["sshd-02"]
+}
+` + base)}
+	r, p := load(fsys, "/work", "node.hcl", Options{})
+	if p.Err() != nil {
+		t.Fatal(p)
+	}
+	var containers []string
+	for _, c := range r.Containers {
+		containers = append(containers, c.Runtime+" "+c.Name)
+	}
+	same(t, "containers", containers, []string{"podman registry.example.com/dns:1", "docker registry.example.com/pause:1"})
+	same(t, "trim", []any{r.Trim.Profile, r.Trim.Keep, r.Trim.Budget}, []any{"container-host", []string{"tcpdump", "strace"}, Budget{Packages: 90, Size: 1 << 30}})
+	same(t, "services", r.Trim.Services, Services{Enable: []string{"ssh.service"}, Mask: []string{"debug-shell.service"}})
+	same(t, "exceptions", []string{r.Trim.Exceptions[0].Reason, r.Trim.Exceptions[1].Reason}, []string{"first", "second"})
+	same(t, "skip", r.Harden.Skip, []string{"sshd-01", "sshd-02"})
+}
+
+// TestTrimDefaults checks what a block says that says nothing.
+func TestTrimDefaults(t *testing.T) {
+	r, p := loadText(t, base+"trim {}\n", Options{})
+	if p.Err() != nil {
+		t.Fatal(p)
+	}
+	same(t, "trim", r.Trim, &Trim{Profile: "none"})
+}
+
 func TestScriptOrder(t *testing.T) {
 	s := func(name, after, before string) Script { return Script{Name: name, After: after, Before: before} }
 	for _, c := range []struct {
@@ -508,6 +675,8 @@ func TestScriptOrder(t *testing.T) {
 		{"follows into the early group", []Script{s("b", "a", ""), s("a", "configure", "")}, "a b", ""},
 		{"before an early one is early", []Script{s("b", "", "a"), s("a", "configure", "")}, "b a", ""},
 		{"early one held up by a late one", []Script{s("a", "configure", ""), s("b", "customize", "a")}, "", "b a"},
+		{"after containers is after customize", []Script{s("a", "containers", ""), s("b", "customize", "")}, "", "a b"},
+		{"before harden and trim is after customize", []Script{s("a", "", "trim"), s("b", "", "harden"), s("c", "configure", "")}, "c", "a b"},
 		{"before initramfs", []Script{s("a", "", "initramfs"), s("b", "", "customize")}, "b", "a"},
 	} {
 		r := Recipe{Scripts: c.scripts}

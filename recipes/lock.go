@@ -27,12 +27,13 @@ func LockPath(recipe string) string { return recipe + ".lock" }
 
 // Lock pins everything a build takes from repositories. The file format is described in the package documentation.
 type Lock struct {
-	Version      int                `json:"version"`         // LockVersion
-	Distro       string             `json:"distro"`          // name of the distribution
-	Arch         string             `json:"arch"`            // canonical
-	Epoch        int64              `json:"epoch"`           // seconds since 1970: newest Date of the repositories; the image's timestamps
-	Request      Request            `json:"request"`         // what the recipe asked for
-	Image        *LockedImage       `json:"image,omitempty"` // the container image the root comes from; nil: it does not
+	Version      int                `json:"version"`              // LockVersion
+	Distro       string             `json:"distro"`               // name of the distribution
+	Arch         string             `json:"arch"`                 // canonical
+	Epoch        int64              `json:"epoch"`                // seconds since 1970: newest Date of the repositories; the image's timestamps
+	Request      Request            `json:"request"`              // what the recipe asked for
+	Image        *LockedImage       `json:"image,omitempty"`      // the container image the root comes from; nil: it does not
+	Containers   []LockedImage      `json:"containers,omitempty"` // the container images of the recipe, each once, sorted by reference
 	Repositories []LockedRepository `json:"repositories"`
 	Packages     []LockedPackage    `json:"packages"` // of the image, sorted by name, architecture, version; empty where the root comes whole
 	Tools        []LockedPackage    `json:"tools"`    // of the tools tree and signed boot programs, sorted likewise
@@ -94,6 +95,8 @@ type Request struct {
 	ModulePlatform string   `json:"module_platform,omitempty"` // the distribution's
 	Archive        string   `json:"archive,omitempty"`         // SHA-256 of the archive the root comes from, hex
 	Image          string   `json:"image,omitempty"`           // the container image it comes from, as the recipe has it
+
+	Containers []string `json:"containers,omitempty"` // sources of the container images, as the recipe has them; sorted
 }
 
 // RepositoryAsked is a repository as the recipe means it. The URL is empty where the build host's apt configuration may
@@ -140,6 +143,11 @@ func (r *Recipe) Request() Request {
 	for _, repo := range r.Rootfs.Repositories {
 		q.Repositories = append(q.Repositories, r.asked(repo))
 	}
+	for _, c := range r.Containers {
+		q.Containers = append(q.Containers, c.SourceReference)
+	}
+	slices.Sort(q.Containers)
+	q.Containers = slices.Compact(q.Containers)
 	return q
 }
 
@@ -205,6 +213,7 @@ func (q Request) Difference(locked Request) string {
 		now, then []string
 	}{
 		{"packages", q.Packages, locked.Packages}, {"exclude", q.Exclude, locked.Exclude}, {"modules", q.Modules, locked.Modules},
+		{"containers", q.Containers, locked.Containers},
 		{"tools", q.Tools, locked.Tools}, {"priorities", q.Priorities, locked.Priorities},
 		{"repositories", repositoryNames(q), repositoryNames(locked)},
 	} {
@@ -370,14 +379,54 @@ func (l *Lock) check() error {
 		if l.Image == nil || l.Image.Reference == "" {
 			return fmt.Errorf("the field image is missing")
 		}
-		if hex, ok := strings.CutPrefix(l.Image.Digest, "sha256:"); !ok || !isSHA256(hex) {
+		if !isImageDigest(l.Image.Digest) {
 			return fmt.Errorf("image.digest is not \"sha256:\" and a SHA-256 in hexadecimal")
 		}
+	}
+	if err := l.checkContainers(); err != nil {
+		return err
 	}
 	if err := checkPackages("packages", l.Packages, known); err != nil {
 		return err
 	}
 	return checkPackages("tools", l.Tools, known)
+}
+
+// checkContainers checks that every container image the recipe asked for is pinned, and no other.
+func (l *Lock) checkContainers() error {
+	var pinned []string
+	for i, c := range l.Containers {
+		field := fmt.Sprintf("containers[%d]", i)
+		switch {
+		case c.Reference == "":
+			return fmt.Errorf("%s needs a reference", field)
+		case !isImageDigest(c.Digest):
+			return fmt.Errorf("%s (%s): digest is not \"sha256:\" and a SHA-256 in hexadecimal", field, c.Reference)
+		case i > 0 && l.Containers[i-1].Reference >= c.Reference:
+			return fmt.Errorf("%s (%s) is a duplicate or out of order", field, c.Reference)
+		}
+		pinned = append(pinned, c.Reference)
+	}
+	if d := listDifference(pinned, l.Request.Containers); d != "" {
+		return fmt.Errorf("the field containers does not fit request.containers: %s", d)
+	}
+	return nil
+}
+
+// Container returns the digest of the container image which a reference meant when the lock was made, "sha256:<hex>";
+// "" where the lock has none.
+func (l *Lock) Container(reference string) string {
+	for _, c := range l.Containers {
+		if c.Reference == reference {
+			return c.Digest
+		}
+	}
+	return ""
+}
+
+func isImageDigest(s string) bool {
+	hex, ok := strings.CutPrefix(s, "sha256:")
+	return ok && isSHA256(hex)
 }
 
 func checkPackages(list string, packages []LockedPackage, repositories map[string]bool) error {
@@ -432,6 +481,12 @@ func (l *Lock) Encode() []byte {
 	if c.Image != nil {
 		fmt.Fprintf(&b, "  \"image\": %s,\n", compact(c.Image))
 	}
+	if len(c.Containers) > 0 {
+		containers := slices.Clone(c.Containers)
+		slices.SortFunc(containers, func(a, b LockedImage) int { return strings.Compare(a.Reference, b.Reference) })
+		writeLines(&b, "containers", containers)
+		b.WriteString(",\n")
+	}
 	repositories := c.Repositories
 	if repositories == nil {
 		repositories = []LockedRepository{}
@@ -450,15 +505,16 @@ func sortedPackages(list []LockedPackage) []LockedPackage {
 	return out
 }
 
-func writeLines(b *bytes.Buffer, name string, packages []LockedPackage) {
+// writeLines writes a member of the lock with one element per line.
+func writeLines[T any](b *bytes.Buffer, name string, elements []T) {
 	fmt.Fprintf(b, "  %q: [", name)
-	for i, p := range packages {
+	for i, e := range elements {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		fmt.Fprintf(b, "\n    %s", compact(p))
+		fmt.Fprintf(b, "\n    %s", compact(e))
 	}
-	if len(packages) > 0 {
+	if len(elements) > 0 {
 		b.WriteString("\n  ")
 	}
 	b.WriteByte(']')

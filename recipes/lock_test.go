@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-var sum = strings.Repeat("0123456789abcdef", 4)
+const sum = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 func sampleLock() *Lock {
 	pkg := func(name, arch string) LockedPackage {
@@ -63,6 +63,45 @@ func TestLockRoundTrip(t *testing.T) {
 	}
 	if _, err := ReadLock(path + ".none"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing lock gives %v", err)
+	}
+}
+
+// lockWithContainers is a lock with pinned container images.
+func lockWithContainers() *Lock {
+	l := sampleLock()
+	l.Request.Containers = []string{"docker://registry.example.com/dns:1", "oci:images/pause:1"}
+	l.Containers = []LockedImage{
+		{Reference: "docker://registry.example.com/dns:1", Digest: "sha256:" + sum},
+		{Reference: "oci:images/pause:1", Digest: "sha256:" + strings.Repeat("0", 64)},
+	}
+	return l
+}
+
+func TestLockedContainers(t *testing.T) {
+	want := lockWithContainers()
+	shuffled := *want
+	shuffled.Containers = []LockedImage{want.Containers[1], want.Containers[0]}
+	src := shuffled.Encode()
+	if got, err := ParseLock("x.lock", src); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	line := `    {"reference":"oci:images/pause:1","digest":"sha256:` + strings.Repeat("0", 64) + `"}`
+	if !strings.Contains(string(src), "\n"+line+"\n") {
+		t.Errorf("an image has no line of its own:\n%s", src)
+	}
+	same(t, "pinned", []string{want.Container("oci:images/pause:1"), want.Container("oci:images/pause:2")}, []string{"sha256:" + strings.Repeat("0", 64), ""})
+	good := string(src)
+	for _, c := range []struct{ name, old, new, want string }{
+		{"digest", `"digest":"sha256:` + sum, `"digest":"` + sum, `containers[0] (docker://registry.example.com/dns:1): digest is not "sha256:" and a SHA-256`},
+		{"reference", `"reference":"oci:images/pause:1"`, `"reference":""`, "containers[1] needs a reference"},
+		{"order", `"reference":"oci:images/pause:1"`, `"reference":"docker://a.example.com/dns:1"`, "containers[1] (docker://a.example.com/dns:1) is a duplicate or out of order"},
+		{"one nobody asked for", `"reference":"oci:images/pause:1"`, `"reference":"oci:images/pause:2"`, `does not fit request.containers: "oci:images/pause:2" was added`},
+		{"one too few", ",\n" + line, "", `does not fit request.containers: "oci:images/pause:1" was removed`},
+	} {
+		_, err := ParseLock("x.lock", []byte(strings.Replace(good, c.old, c.new, 1)))
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
 	}
 }
 
@@ -119,6 +158,8 @@ func TestRequestDifference(t *testing.T) {
 		{`"openssh-server"]`, "\"openssh-server\"]\n  repository \"debian\" {\n    url = \"https://example.com/debian\"\n  }", `repository "debian": url changed`},
 		{`"openssh-server"]`, "\"openssh-server\"]\n  repository \"debian\" {\n    suites = [\"bookworm\"]\n  }", `repository "debian": suites: "bookworm-updates" was removed`},
 		{`"openssh-server"]`, "\"openssh-server\"]\n  repository \"debian\" {\n    gpg_key = \"key.gpg\"\n  }", `repository "debian": gpg_key changed`},
+		{`output "raw" {}`, container("registry.example.com/pause:1", `runtime = "podman"`) + "\noutput \"raw\" {}", `containers: "docker://registry.example.com/pause:1" was added`},
+		{`output "raw" {}`, "trim {}\nharden {\n  profile = \"baseline\"\n}\noutput \"raw\" {}", ""},
 	} {
 		if got := load(c.old, c.new).Difference(locked); got != c.want {
 			t.Errorf("%s: %q, want %q", c.new, got, c.want)
@@ -129,6 +170,7 @@ func TestRequestDifference(t *testing.T) {
 func FuzzParseLock(f *testing.F) {
 	good := sampleLock().Encode()
 	f.Add(good)
+	f.Add(lockWithContainers().Encode())
 	f.Add([]byte(`{"version": 1}`))
 	f.Fuzz(func(t *testing.T, src []byte) {
 		l, err := ParseLock("x.lock", src)
@@ -136,7 +178,7 @@ func FuzzParseLock(f *testing.F) {
 			return
 		}
 		again, err := ParseLock("x.lock", l.Encode())
-		if err != nil || !reflect.DeepEqual(again.Packages, l.Packages) {
+		if err != nil || !reflect.DeepEqual(again.Packages, l.Packages) || !reflect.DeepEqual(again.Containers, l.Containers) {
 			t.Fatalf("%v\n%s", err, l.Encode())
 		}
 	})

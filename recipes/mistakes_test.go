@@ -167,8 +167,6 @@ var mistakes = []mistake{
 	{name: "distro block nobody uses", old: ``, new: "distro \"mine\" {\n  inherits = \"debian-12\"\n}\n"},
 	{name: "distro inherits from nothing", old: `"debian-12"`, new: "\"mine\"\ndistro \"mine\" {\n  inherits = \"debian-11\"\n}\n"},
 	{name: "distro without anything", old: `"debian-12"`, new: "\"mine\"\ndistro \"mine\" {\n  family = \"rpm\"\n}\n"},
-	{name: "trim", old: ``, new: "trim {\n  keep = [\"tcpdump\"]\n}\n"},
-	{name: "container", old: ``, new: "container \"registry.example.com/pause:1\" {}\n"},
 
 	// rootfs.
 	{name: "missing rootfs", old: "rootfs {\n  packages = [\"systemd-sysv\", \"openssh-server\"]\n}\n", new: ``},
@@ -367,7 +365,79 @@ var mistakes = []mistake{
 	{name: "pxe with a query", old: `output "raw" {}`, new: "output \"pxe\" {\n  url = \"http://boot.example.com/node?x=1\"\n}"},
 	{name: "pxe with a label", old: `output "raw" {}`, new: "output \"pxe\" {\n  url = \"http://boot.example.com/node\"\n  label = \"NODE\"\n}"},
 	{name: "pxe that runs live", old: `output "raw" {}`, new: "output \"pxe\" {\n  url  = \"http://boot.example.com/node\"\n  mode = \"live\"\n}"},
+
+	// Trim.
+	{name: "unknown profile", new: trim(`profile = "container"`)},
+	{name: "unknown profile without a neighbour", new: trim(`profile = "desktop"`)},
+	{name: "two trim blocks", new: trim(``) + trim(``)},
+	{name: "trim as it may be spelled elsewhere", new: trim(`packages = ["vim"]`)},
+	{name: "kept and removed", new: trim("keep = [\"vim\"]\n  remove = [\"vim\"]")},
+	{name: "kept and removed path", new: trim("keep = [\"/usr/share/doc/**\"]\n  paths = [\"/usr/share/doc/**\"]")},
+	{name: "installed and removed", new: trim(`remove = ["openssh-server"]`)},
+	{name: "kept twice", new: trim(`keep = ["vim", "vim"]`)},
+	{name: "kept group", new: trim(`keep = ["@core"]`)},
+	{name: "relative path to keep", new: trim(`keep = ["usr/share/zoneinfo/**"]`)},
+	{name: "two packages to keep in one string", new: trim(`keep = ["vim tmux"]`)},
+	{name: "kept sentence", new: trim(`keep = ["perl(Encode)"]`)},
+	{name: "everything removed", new: trim("remove = [\"*\"]\n  paths = [\"/**\"]")},
+	{name: "root removed", new: trim(`paths = ["/"]`)},
+	{name: "removed path with dots", new: trim(`paths = ["/usr/../etc"]`)},
+	{name: "removed path with a slash", new: trim(`paths = ["/usr/share/doc/"]`)},
+	{name: "removed path with a broken pattern", new: trim(`paths = ["/usr/share/[a"]`)},
+	{name: "removed path with stars in a name", new: trim(`paths = ["/usr/share/**.md"]`)},
+	{name: "package for a path", new: trim(`paths = ["vim"]`)},
+	{name: "broken pattern of packages", new: trim(`remove = ["vim-["]`)},
+	{name: "class of no shape", new: trim(`modules = ["Net drivers"]`)},
+	{name: "enabled and masked", new: trim("services {\n    enable = [\"ssh\"]\n    mask = [\"ssh.service\"]\n  }")},
+	{name: "removed and enabled", new: trim("remove = [\"cron.service\"]\n  services {\n    enable = [\"cron\"]\n  }")},
+	{name: "kept and removed service", new: trim("keep = [\"cron.service\"]\n  services {\n    remove = [\"cron.service\"]\n  }")},
+	{name: "path for a unit", new: trim("services {\n    mask = [\"/usr/lib/systemd/system/debug-shell.service\"]\n  }")},
+	{name: "pattern for a unit", new: trim("services {\n    disable = [\"apt-*\"]\n  }")},
+	{name: "unit with a space", new: trim("services {\n    disable = [\"cron daily\"]\n  }")},
+	{name: "budget of no packages", new: trim("budget {\n    packages = 0\n  }")},
+	{name: "budget of less than nothing", new: trim("budget {\n    services = -1\n  }")},
+	{name: "budget of no bytes", new: trim("budget {\n    size = \"0MiB\"\n  }")},
+	{name: "budget in decimal units", new: trim("budget {\n    image_size = \"770MB\"\n  }")},
+	{name: "budget of nothing at all", new: trim(`budget {}`)},
+	{name: "exception without anything", new: trim(`exception {}`)},
+	{name: "exception of an unknown kind", new: trim("exception {\n    kind = \"lib\"\n    path = \"/usr/lib/x.so\"\n    reason = \"never loaded\"\n  }")},
+	{name: "exception for a relative path", new: trim("exception {\n    kind = \"library\"\n    path = \"x.so\"\n    need = \"\"\n    reason = \" \"\n  }")},
+	{name: "exception with a label", new: trim("exception \"library\" {}")},
+
+	// Containers.
+	{name: "container without a runtime", new: `container "registry.example.com/pause:1" {}`},
+	{name: "container of an unknown runtime", new: container("registry.example.com/pause:1", `runtime = "crio"`)},
+	{name: "container without a name", new: "container {\n  runtime = \"docker\"\n}"},
+	{name: "container without a registry", new: container("pause:1", `runtime = "docker"`)},
+	{name: "container without a host", new: container("library/pause:1", `runtime = "docker"`)},
+	{name: "container without a tag", new: container("registry.example.com/pause", `runtime = "docker"`)},
+	{name: "container with a transport", new: container("docker://registry.example.com/pause:1", `runtime = "docker"`)},
+	{name: "container in capitals", new: container("registry.example.com/Pause:1", `runtime = "docker"`)},
+	{name: "container with a variable in its label", new: container("${var.version}/pause:1", `runtime = "docker"`)},
+	{name: "container from an unknown place", new: container("registry.example.com/pause:1", "runtime = \"docker\"\n  source = \"registry.example.com/pause:1\"")},
+	{name: "container from no file", new: container("registry.example.com/pause:1", "runtime = \"docker\"\n  source = \"oci:images/pause:1\"")},
+	{name: "container from a file of an insecure registry", new: container("registry.example.com/pause:1", "runtime = \"docker\"\n  source = \"oci:inputs:1\"\n  insecure = true")},
+	{name: "container with a tag and a digest", new: container("registry.example.com/pause:1", "runtime = \"docker\"\n  source = \"docker://registry.example.com/pause:1@sha256:"+sum+"\"")},
+	{name: "container with two digests", new: container("registry.example.com/pause@sha256:"+sum, "runtime = \"docker\"\n  source = \"docker://registry.example.com/pause@sha256:"+strings.Repeat("0", 64)+"\"")},
+	{name: "container twice", new: container("registry.example.com/pause:1", `runtime = "containerd"`) + "\n" + container("registry.example.com/pause:1", "runtime = \"containerd\"\n  namespace = \"k8s.io\"")},
+	{name: "namespace of a runtime without", new: container("registry.example.com/pause:1", "runtime = \"podman\"\n  namespace = \"default\"")},
+	{name: "namespace of no shape", new: container("registry.example.com/pause:1", "runtime = \"containerd\"\n  namespace = \"my namespace\"")},
+	{name: "script after what follows it", old: `after  = "tune"`, new: `after  = "trim"`},
+	{name: "script before the containers", old: `after  = "tune"`, new: `before = "containers"`},
+	{name: "script named like the stage that trims", old: `script "late"`, new: `script "trim"`},
+
+	// Harden.
+	{name: "harden without a profile", new: `harden {}`},
+	{name: "unknown baseline", new: "harden {\n  profile = \"base\"\n}"},
+	{name: "rule of no shape", new: "harden {\n  profile = \"baseline\"\n  skip = [\"SSH root login\"]\n}"},
+	{name: "rule set and skipped", new: "harden {\n  profile = \"baseline\"\n  skip = [\"sshd-01\"]\n  set = { sshd-01 = \"yes\" }\n}"},
 }
+
+// trim is a trim block.
+func trim(more string) string { return "trim {\n  " + more + "\n}\n" }
+
+// container is a container block.
+func container(name, more string) string { return "container \"" + name + "\" {\n  " + more + "\n}" }
 
 // iso is an output "iso" with attributes or blocks.
 func iso(more string) string { return "output \"iso\" {\n  " + more + "\n}" }

@@ -34,6 +34,10 @@ type Recipe struct {
 	// InstallScripts are the scripts with stage = "install": they run in order of definition, on the machine that is
 	// installed, in the root that was installed. The image itself does not depend on them. They have no Inputs.
 	InstallScripts []Script `json:",omitempty"`
+
+	Containers []Container `json:",omitempty"` // container images which are there on first boot, in order of definition
+	Harden     *Harden     `json:",omitempty"` // nil: nothing is hardened
+	Trim       *Trim       `json:",omitempty"` // nil: nothing is left out
 }
 
 // Rootfs says what the root file system is made of.
@@ -86,7 +90,7 @@ func (r Rootfs) TakesPackages() bool {
 type Script struct {
 	Name    string            // block label, unique
 	After   string            // stage or script it follows: a script's name or one of AnchorStages; see ScriptOrder
-	Before  string            // stage or script it precedes: a script's name, "customize" or "initramfs"; may be empty
+	Before  string            // stage or script it precedes: a script's name or one of FinishStages; may be empty
 	Run     string            `json:"-"` // absolute path of the script file; empty: written inline
 	Content []byte            // the program: inline text (run by /bin/sh -e) or the bytes of Run (run as it says itself)
 	Inline  bool              // Content was written inline
@@ -128,6 +132,81 @@ type User struct {
 	PasswordHash      *string   // crypt(5) hash, "!" or "*"; nil: leave it (new accounts are locked: "!")
 	Range             hcl.Range `json:"-"`
 }
+
+// Container is a container image which a runtime has on first boot, without a network. Name, Runtime and Namespace
+// together are unique.
+type Container struct {
+	Name      string // block label: what the runtime calls it, a registry, a path, and a tag, a digest or both
+	Runtime   string // one of Runtimes; required
+	Namespace string // of containerd; default DefaultNamespace. Else empty
+
+	// Source is where the image is taken from, as SourceReference but with an absolute path.
+	Source          string    `json:"-"`
+	SourceReference string    // as the recipe has it, "oci:images/pause:1"; default: "docker://" and the name, by digest where it has one
+	Insecure        bool      // the registry may speak HTTP, or HTTPS with a certificate nobody vouches for; default false
+	Range           hcl.Range `json:"-"` // where the block stands, for messages
+}
+
+// Runtimes that can have container images before they first run.
+const (
+	RuntimeContainerd = "containerd"
+	RuntimePodman     = "podman"
+	RuntimeCRIO       = "cri-o"
+	RuntimeDocker     = "docker"
+)
+
+// Runtimes lists every runtime.
+var Runtimes = []string{RuntimeContainerd, RuntimePodman, RuntimeCRIO, RuntimeDocker}
+
+// DefaultNamespace is the namespace of containerd in which Kubernetes looks for images.
+const DefaultNamespace = "k8s.io"
+
+// Harden says by which rules the finished root is made harder to break into.
+type Harden struct {
+	Profile string            // a name of package baselines; required
+	Skip    []string          // identifiers of rules which are not applied, in order of definition; may be empty
+	Set     map[string]string // values of rules which differ from the profile's, by identifier; may be empty
+}
+
+// Trim says what is left out of the finished root. Keep and Remove override the profile.
+type Trim struct {
+	Profile string   // a name of package profiles; default "none"
+	Keep    []string // names of packages, of units, and absolute paths, all of which may be globs; may be empty
+	Remove  []string // likewise; nothing is in both
+	Paths   []string // globs of paths which are removed; may be empty
+	Modules []string // classes of kernel modules which are kept besides the profile's; may be empty
+
+	Services   Services
+	Budget     Budget
+	Exceptions []Exception // in order of definition; may be empty
+}
+
+// Services are changes of units: of services, and of what starts them. All names have a suffix, and each is in one list.
+type Services struct {
+	Enable  []string
+	Disable []string
+	Mask    []string
+	Remove  []string
+}
+
+// Budget bounds what an image may hold. 0 is no bound.
+type Budget struct {
+	Packages  int   // installed packages
+	Services  int   // unit files of services
+	Size      int64 // of the root's files, in bytes
+	ImageSize int64 // of the largest output, in bytes
+}
+
+// Exception is something that is missing after trimming and may be.
+type Exception struct {
+	Kind   string // one of ExceptionKinds; required
+	Path   string // glob of paths of what needs it; required
+	Need   string // glob of what is needed; default "*"
+	Reason string // why the system works without it; required
+}
+
+// ExceptionKinds are the checks of a trimmed root of which there can be exceptions.
+var ExceptionKinds = []string{"account", "interpreter", "library", "module", "symlink", "unit"}
 
 // Disk describes the disk image.
 type Disk struct {
@@ -247,22 +326,29 @@ const (
 // TargetMatches lists every way to take one of several disks.
 var TargetMatches = []string{MatchSmallestEmpty, MatchLargestEmpty, MatchOnly}
 
-// Stages a script can be placed after; "rootfs" means the configured system and is the same as "configure".
+// Stages a script can be placed after or before; "rootfs" means the configured system and is the same as "configure".
 const (
-	StageRootfs    = "rootfs"
-	StageConfigure = "configure"
-	StageCustomize = "customize"
-	StageInitramfs = "initramfs"
+	StageRootfs     = "rootfs"
+	StageConfigure  = "configure"
+	StageCustomize  = "customize"
+	StageContainers = "containers"
+	StageHarden     = "harden"
+	StageTrim       = "trim"
+	StageInitramfs  = "initramfs"
 )
 
 // Stages is the pipeline in order. Stages not named by a constant cannot be used in after and before.
-var Stages = []string{"lock", "packages", StageRootfs, StageConfigure, StageCustomize, "scripts", StageInitramfs, "filesystems", "disk", "emit"}
+var Stages = []string{"lock", "packages", StageRootfs, StageConfigure, StageCustomize, StageContainers, "scripts", StageHarden, StageTrim, StageInitramfs, "filesystems", "disk", "emit"}
 
 // StageInstall is where scripts run that belong to the installation and not to the image.
 const StageInstall = "install"
 
 // AnchorStages are the stages a script's after may name.
-var AnchorStages = []string{StageRootfs, StageConfigure, StageCustomize}
+var AnchorStages = []string{StageRootfs, StageConfigure, StageCustomize, StageContainers}
+
+// FinishStages are the stages a script's before may name: customize, and those that follow all scripts. What a script does
+// before one of the latter, it does before all of them.
+var FinishStages = []string{StageCustomize, StageHarden, StageTrim, StageInitramfs}
 
 // Roles of partitions.
 const (

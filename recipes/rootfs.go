@@ -271,28 +271,33 @@ func (l *loader) image(s *decode.Body) (image, reference string) {
 	if t.Range.Filename == "" {
 		return "", ""
 	}
+	return l.imageReference(t, s.Dir("image"), "image")
+}
+
+// imageReference reads where a container image is; attribute is what says it. A path in it becomes absolute.
+func (l *loader) imageReference(t decode.Text, dir, attribute string) (image, reference string) {
 	transport, rest, _ := strings.Cut(t.Value, ":")
 	form, known := imageTransports[transport]
 	switch {
 	case !known:
-		l.errorf(t.Range, "Unknown place of an image", "%q does not say where the image is: in a registry (docker://…), a directory (oci:…) or a file (oci-archive:…, docker-archive:…). Write for example: image = %q", t.Value, imageTransports["docker"])
+		l.errorf(t.Range, "Unknown place of an image", "%q does not say where the image is: in a registry (docker://…), a directory (oci:…) or a file (oci-archive:…, docker-archive:…). Write for example: %s = %q", t.Value, attribute, imageTransports["docker"])
 		return "", ""
 	case transport == "docker":
 		if name, ok := strings.CutPrefix(rest, "//"); !ok || !registryImage.MatchString(name) {
-			l.errorf(t.Range, "Invalid image", "%q is not the name of an image in a registry. Write for example: image = %q", t.Value, form)
+			l.errorf(t.Range, "Invalid image", "%q is not the name of an image in a registry. Write for example: %s = %q", t.Value, attribute, form)
 		}
 		return t.Value, t.Value
 	}
 	file, tag, tagged := strings.Cut(rest, ":")
 	if file == "" || strings.HasPrefix(rest, "//") {
-		l.errorf(t.Range, "Invalid image", "%q names no path. Write: image = %q", t.Value, form)
+		l.errorf(t.Range, "Invalid image", "%q names no path. Write: %s = %q", t.Value, attribute, form)
 		return "", ""
 	}
-	image = transport + ":" + l.abs(s.Dir("image"), file)
+	image = transport + ":" + l.abs(dir, file)
 	if tagged {
 		image += ":" + tag
 	}
-	if _, err := l.stat(l.abs(s.Dir("image"), filepath.FromSlash(file))); err != nil {
+	if _, err := l.stat(l.abs(dir, filepath.FromSlash(file))); err != nil {
 		l.errorf(t.Range, "Cannot read file", "The image %q cannot be read: %s. Relative paths start from the directory of the file they are written in.", file, distros.Reason(err))
 	}
 	return image, t.Value

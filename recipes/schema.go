@@ -28,8 +28,6 @@ func (l *loader) recipe(b *decode.Body) *Recipe {
 		b.Ignore(kind)
 	}
 	b.Has("include")
-	b.Unsupported("trim", "Remove the block; to leave packages out, use rootfs { exclude = […] }.")
-	b.Unsupported("container", "Remove the block; a script block with network = true can fetch images while the image is built.")
 
 	r := &Recipe{}
 	r.Name = l.matching(b, "name", namePattern, `name = "my-image"`, `Use letters, digits, ".", "_" and "-", starting with a letter or digit; it becomes part of file names.`)
@@ -47,6 +45,9 @@ func (l *loader) recipe(b *decode.Body) *Recipe {
 	r.Files = l.fileBlocks(b)
 	r.Users = l.users(b)
 	r.Scripts, r.InstallScripts = l.scripts(b)
+	r.Containers = l.containers(b)
+	r.Harden = l.harden(b)
+	r.Trim = l.trim(b, r)
 	r.Boot = l.boot(b, arch)
 	r.Disk = l.disk(b, r.Boot)
 	r.Outputs = l.outputs(b, r)

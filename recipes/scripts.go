@@ -47,7 +47,7 @@ func (l *loader) scripts(b *decode.Body) (out, install []Script) {
 			}
 		} else {
 			c.After = l.place(s, "after", names, installNames, AnchorStages)
-			c.Before = l.place(s, "before", names, installNames, []string{StageCustomize, StageInitramfs})
+			c.Before = l.place(s, "before", names, installNames, FinishStages)
 			out = append(out, c)
 		}
 		s.Close()
@@ -166,7 +166,7 @@ func order(scripts []Script) ordered {
 	for _, s := range scripts {
 		add(afterOf(s, byName, nil), s.Name)
 		switch s.Before {
-		case "", StageInitramfs:
+		case "", StageHarden, StageTrim, StageInitramfs: // behind every script
 		default:
 			add(s.Name, s.Before)
 		}
@@ -232,11 +232,13 @@ func afterOf(s Script, byName map[string]Script, seen []string) string {
 	switch {
 	case s.After == StageRootfs:
 		return StageConfigure
+	case s.After == StageContainers: // the images come with what the recipe adds, before any script that follows it
+		return StageCustomize
 	case s.After != "":
 		return s.After
 	case s.Before == StageCustomize:
 		return StageConfigure
-	case s.Before == "" || s.Before == StageInitramfs || slices.Contains(seen, s.Name):
+	case s.Before == "" || slices.Contains(FinishStages, s.Before) || slices.Contains(seen, s.Name):
 		return StageCustomize
 	}
 	return afterOf(byName[s.Before], byName, append(seen, s.Name))

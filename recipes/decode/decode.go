@@ -403,6 +403,39 @@ func (b *Body) Single(kind string) *Block {
 	return found
 }
 
+// Repeated returns the blocks of a type of which one body may have several, in order. label says what their one label is,
+// for messages; where it is empty they have none. Blocks with a label replace all those with the same label in earlier
+// parts; blocks without one add up.
+func (b *Body) Repeated(kind, label string) []*Block {
+	b.kinds = append(b.kinds, kind)
+	var blocks []*Block
+	for _, p := range b.parts {
+		var here []*Block
+		for _, blk := range p.Body.Blocks {
+			if blk.Type != kind {
+				continue
+			}
+			at := header(blk)
+			switch {
+			case label == "" && len(blk.Labels) != 0:
+				b.Errorf(at, "Wrong number of labels", "Blocks of type %s have no label. Write: %s { … }", kind, kind)
+				continue
+			case label != "" && len(blk.Labels) != 1:
+				b.Errorf(at, "Wrong number of labels", "A %s block has one label, its %s. Write: %s %q { … }", kind, label, kind, label)
+				continue
+			}
+			here = append(here, &Block{Type: kind, Labels: blk.Labels, Range: at, Parts: []Part{{Body: blk.Body, Scope: p.Scope, Header: at}}})
+		}
+		if label != "" {
+			blocks = slices.DeleteFunc(blocks, func(old *Block) bool {
+				return slices.ContainsFunc(here, func(new *Block) bool { return new.Label() == old.Label() })
+			})
+		}
+		blocks = append(blocks, here...)
+	}
+	return blocks
+}
+
 // Ignore accepts blocks of a type which somebody else reads.
 func (b *Body) Ignore(kind string) { b.kinds = append(b.kinds, kind) }
 
