@@ -11,6 +11,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/distros/compress"
 	"github.com/imagefactory/imagefactory/stages"
+	"github.com/imagefactory/imagefactory/stages/importer/images"
 	"github.com/imagefactory/imagefactory/stages/rootfs"
 	"github.com/imagefactory/imagefactory/stages/store"
 	"github.com/imagefactory/imagefactory/stages/tree"
@@ -39,7 +40,7 @@ func Archive(ctx context.Context, run *stages.Run, path string, digest store.Dig
 	if err != nil {
 		return fail(err)
 	}
-	progress := &progressReader{r: f, run: run, item: info.Name(), total: info.Size()}
+	progress := &images.ProgressReader{R: f, Run: run, Item: info.Name(), Total: info.Size()}
 	st := run.Cache.Store
 	t, sum, err := apply(ctx, st, tree.Empty(tree.Time{}), progress, tarball.Options{Limits: tarball.DefaultLimits})
 	if sum.raw != digest && !sum.raw.IsZero() {
@@ -120,28 +121,6 @@ func (s *stream) Read(p []byte) (int, error) {
 		return 0, fmt.Errorf("it decompresses to more than %d bytes", int64(maxStreamBytes))
 	case err != nil && err != io.EOF:
 		err = fmt.Errorf("the compressed data is damaged or cut short: %w", err)
-	}
-	return n, err
-}
-
-// progressReader tells how far reading is.
-type progressReader struct {
-	r           io.Reader
-	run         *stages.Run
-	item        string
-	done, total int64
-	told        int64
-}
-
-// progressStep is how many bytes pass between events.
-const progressStep = 4 << 20
-
-func (p *progressReader) Read(b []byte) (int, error) {
-	n, err := p.r.Read(b)
-	p.done += int64(n)
-	if p.done-p.told >= progressStep || err == io.EOF && p.told < p.done {
-		p.told = p.done
-		p.run.Emit(stages.Event{Kind: stages.Progress, Item: p.item, Done: p.done, Total: p.total, Unit: stages.Bytes})
 	}
 	return n, err
 }

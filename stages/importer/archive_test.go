@@ -4,37 +4,17 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/imagefactory/imagefactory/stages"
+	"github.com/imagefactory/imagefactory/stages/importer/images/imagetest"
 	"github.com/imagefactory/imagefactory/stages/rootfs"
 	"github.com/imagefactory/imagefactory/stages/stagetest"
 	"github.com/imagefactory/imagefactory/stages/store"
 	"github.com/imagefactory/imagefactory/stages/tree"
 )
-
-// need fails the test when the host lacks a program.
-func need(t testing.TB, program, pkg string) {
-	t.Helper()
-	if _, err := exec.LookPath(program); err != nil {
-		t.Fatalf("this test needs %s: install the package %s", program, pkg)
-	}
-}
-
-// shell runs a script of the test's own in dir; $1, … are args.
-func shell(t testing.TB, dir, script string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command("/bin/sh", append([]string{"-eu", "-c", script, "sh"}, args...)...)
-	cmd.Dir = dir
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return string(out)
-}
 
 // odd makes a directory of everything that a root file system can hold. Root alone can.
 func odd(t testing.TB) string {
@@ -43,10 +23,10 @@ func odd(t testing.TB) string {
 		t.Fatal("this test makes devices and owners: run it as root")
 	}
 	for program, pkg := range map[string]string{"tar": "tar", "bsdtar": "libarchive-tools", "setfattr": "attr", "setfacl": "acl", "setcap": "libcap2-bin", "xz": "xz-utils", "zstd": "zstd", "bzip2": "bzip2"} {
-		need(t, program, pkg)
+		imagetest.Need(t, program, pkg)
 	}
 	root := t.TempDir()
-	shell(t, root, `
+	imagetest.Shell(t, root, `
 		umask 022
 		mkdir -p etc usr/bin dev var/spool deep/$(printf '%090d' 1)/$(printf '%090d' 2)/$(printf '%090d' 3)
 		echo hello >etc/hello; ln etc/hello usr/bin/hello; ln usr/bin/hello deep/third
@@ -89,7 +69,7 @@ func importArchive(t testing.TB, c *stages.Cache, path string) (*tree.Tree, erro
 func factsOfDirectory(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	facts := map[string]string{}
-	list := shell(t, dir, `find . -printf '%P\0%y %m %U:%G %T@ %l\0'`)
+	list := imagetest.Shell(t, dir, `find . -printf '%P\0%y %m %U:%G %T@ %l\0'`)
 	fields := strings.Split(strings.TrimSuffix(list, "\x00"), "\x00")
 	for i := 0; i+1 < len(fields); i += 2 {
 		facts[fields[i]] = fields[i+1]
@@ -112,7 +92,7 @@ func TestArchiveOfTar(t *testing.T) {
 		{"bzip2", `tar --format=posix --xattrs --xattrs-include='*' --acls --numeric-owner -C "$1" -cjf "$2" .`},
 	} {
 		path := filepath.Join(t.TempDir(), "root") // its name tells nothing
-		shell(t, "/", test.command, root, path)
+		imagetest.Shell(t, "/", test.command, root, path)
 		got, err := importArchive(t, c, path)
 		if err != nil {
 			t.Errorf("%s: %v", test.name, err)
@@ -202,14 +182,14 @@ func checkFacts(t *testing.T, dir string, got *tree.Tree) {
 
 // TestArchiveFormats reads the older formats, which have less.
 func TestArchiveFormats(t *testing.T) {
-	need(t, "tar", "tar")
+	imagetest.Need(t, "tar", "tar")
 	dir := t.TempDir()
 	long := strings.Repeat("long/", 30) + strings.Repeat("x", 150)
-	shell(t, dir, `mkdir -p "$(dirname "$1")" d; echo 1 >"$1"; ln -s "$1" l; truncate -s 2M s; echo 2 >>s`, long)
+	imagetest.Shell(t, dir, `mkdir -p "$(dirname "$1")" d; echo 1 >"$1"; ln -s "$1" l; truncate -s 2M s; echo 2 >>s`, long)
 	c := stagetest.Cache(t)
 	for _, format := range []string{"gnu", "oldgnu", "posix"} {
 		path := filepath.Join(t.TempDir(), "root.tar")
-		shell(t, "/", `tar --format="$1" --sparse -C "$2" -cf "$3" .`, format, dir, path)
+		imagetest.Shell(t, "/", `tar --format="$1" --sparse -C "$2" -cf "$3" .`, format, dir, path)
 		got, err := importArchive(t, c, path)
 		if err != nil {
 			t.Errorf("%s: %v", format, err)
@@ -224,7 +204,7 @@ func TestArchiveFormats(t *testing.T) {
 	}
 	for _, format := range []string{"v7", "ustar"} {
 		path := filepath.Join(t.TempDir(), "root.tar")
-		shell(t, "/", `tar --format="$1" -C "$2" -cf "$3" ./s ./d`, format, dir, path)
+		imagetest.Shell(t, "/", `tar --format="$1" -C "$2" -cf "$3" ./s ./d`, format, dir, path)
 		if got, err := importArchive(t, c, path); err != nil || got.Len() != 3 {
 			t.Errorf("%s: %v", format, err)
 		}
@@ -232,10 +212,10 @@ func TestArchiveFormats(t *testing.T) {
 }
 
 func TestArchiveRefuses(t *testing.T) {
-	need(t, "tar", "tar")
+	imagetest.Need(t, "tar", "tar")
 	c := stagetest.Cache(t)
 	dir := t.TempDir()
-	shell(t, dir, `mkdir d; head -c 200000 /dev/urandom >d/f; tar -cf whole.tar d; gzip -k whole.tar; zstd -q whole.tar; xz -k whole.tar
+	imagetest.Shell(t, dir, `mkdir d; head -c 200000 /dev/urandom >d/f; tar -cf whole.tar d; gzip -k whole.tar; zstd -q whole.tar; xz -k whole.tar
 		for s in gz zst xz; do head -c 100000 whole.tar.$s >cut.$s; cp whole.tar.$s bad.$s; printf XXXX | dd of=bad.$s bs=1 seek=150000 conv=notrunc status=none; done
 		head -c 100000 whole.tar >cut.tar; echo text >text; : >empty; tar -cf none.tar -T /dev/null
 		tar -cPf up.tar --transform 's,^d/f,../../f,' d/f`)

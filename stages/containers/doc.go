@@ -1,0 +1,3 @@
+// Package containers puts container images into a root, so that the container runtime
+// in it has them on the first boot, without a network.
+package containers
