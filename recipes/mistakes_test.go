@@ -389,6 +389,7 @@ var mistakes = []mistake{
 	{name: "broken pattern of packages", new: trim(`remove = ["vim-["]`)},
 	{name: "class of no shape", new: trim(`modules = ["Net drivers"]`)},
 	{name: "enabled and masked", new: trim("services {\n    enable = [\"ssh\"]\n    mask = [\"ssh.service\"]\n  }")},
+	{name: "masked and removed unit", new: trim("services {\n    disable = [\"ssh\"]\n    mask = [\"ssh\"]\n    remove = [\"ssh\"]\n  }")},
 	{name: "removed and enabled", new: trim("remove = [\"cron.service\"]\n  services {\n    enable = [\"cron\"]\n  }")},
 	{name: "kept and removed service", new: trim("keep = [\"cron.service\"]\n  services {\n    remove = [\"cron.service\"]\n  }")},
 	{name: "path for a unit", new: trim("services {\n    mask = [\"/usr/lib/systemd/system/debug-shell.service\"]\n  }")},

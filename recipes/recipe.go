@@ -181,7 +181,8 @@ type Trim struct {
 	Exceptions []Exception // in order of definition; may be empty
 }
 
-// Services are changes of units: of services, and of what starts them. All names have a suffix, and each is in one list.
+// Services are changes of units: of services, and of what starts them. All names have a suffix. What is in Disable may
+// be in Mask or Remove, too; else each name is in one list.
 type Services struct {
 	Enable  []string
 	Disable []string

@@ -189,8 +189,8 @@ func (l *loader) services(s *decode.Body, keep, remove []decode.Text) Services {
 	for _, t := range remove {
 		placed[t.Value] = place{"remove of the trim block", t.Range}
 	}
-	compatible := func(list, other string) bool { // what is kept may be enabled, disabled and masked; what is removed need not be
-		return other == "keep" && list != "remove"
+	compatible := func(list, other string) bool { // the rest would say twice or contradict
+		return other == "keep" && list != "remove" || other == "disable" && list != "enable"
 	}
 	read := func(list string) []string {
 		var out []string
@@ -205,7 +205,7 @@ func (l *loader) services(s *decode.Body, keep, remove []decode.Text) Services {
 		}
 		return out
 	}
-	c := Services{Enable: read("enable"), Disable: read("disable"), Mask: read("mask"), Remove: read("remove")}
+	c := Services{Disable: read("disable"), Enable: read("enable"), Mask: read("mask"), Remove: read("remove")}
 	b.Close()
 	return c
 }

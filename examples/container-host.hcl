@@ -1,0 +1,217 @@
+# Debian 12 as a host of containers, and nothing else: everything that a node of a cluster needs, trimmed and hardened, with
+# its first container images on board.
+#
+#   imagefactory build examples/container-host.hcl      writes an ISO that installs it, a qcow2 and a raw image
+#   imagefactory boot out/container-host-1.0.0-x86_64.qcow2
+#
+#   imagefactory trim examples/container-host.hcl --report trim.html      what went, and how much that was
+#   imagefactory why examples/container-host.hcl libsystemd0              why something is still there
+#   imagefactory scan examples/container-host.hcl                         what of the baseline holds, rule by rule
+#   imagefactory diff examples/debian-12.hcl examples/container-host.hcl  how two systems differ
+#
+# Log in as admin, password imagefactory. "sudo ctr -n k8s.io images ls" lists the container images.
+
+name    = "container-host"
+version = "1.0.0"
+distro  = "debian-12"
+arch    = "x86_64"
+
+hostname = "node"
+timezone = "Etc/UTC"
+locale   = "C.UTF-8"
+
+# What the host needs when it runs. What these packages need comes by itself; what is needed only to install and configure
+# them goes again when the image is trimmed.
+rootfs {
+  packages = [
+    # The system. The kernel is the one for real machines, the installer takes its drivers from it, too.
+    "linux-image-amd64",
+    "systemd",
+    "systemd-sysv",
+    "systemd-resolved",
+    "libpam-systemd",
+    "udev",
+    "dbus",
+    "kmod",
+    "e2fsprogs",
+    "procps",
+    "chrony",
+    "ca-certificates",
+
+    # Administration.
+    "openssh-server",
+    "sudo",
+
+    # Containers: the runtime, its plugins for networks, and the profiles they are confined by.
+    "containerd",
+    "runc",
+    "containernetworking-plugins",
+    "apparmor",
+
+    # What kubelet, kube-proxy and network plugins call.
+    "iproute2",
+    "iptables",
+    "nftables",
+    "ipset",
+    "conntrack",
+    "ebtables",
+    "ethtool",
+    "socat",
+  ]
+}
+
+# The password of "admin" is for trying the image out. Replace it before the image leaves your desk:
+#   imagefactory build -var password=... FILE        or put it into a -var-file nobody else can read
+# Better still, remove password_hash below and use ssh_authorized_keys alone.
+variable "password" {
+  default     = "imagefactory"
+  description = "Password of the user admin"
+  sensitive   = true
+}
+
+user "admin" {
+  comment       = "Administrator"
+  groups        = ["sudo"]
+  password_hash = sha512crypt(var.password, "imagefactorydemo") # the salt stands here so that builds stay the same
+  # ssh_authorized_keys = [file("id_ed25519.pub")]
+}
+
+# Every wired interface asks DHCP for its address. Booting does not wait for it. Interfaces that network plugins make have
+# other names, and stay theirs.
+file "/etc/systemd/network/80-dhcp.network" {
+  content = <<-EOT
+    [Match]
+    Name=en* eth*
+
+    [Network]
+    DHCP=yes
+
+    [Link]
+    RequiredForOnline=no
+  EOT
+}
+
+# Containers are layers of file systems, and their traffic crosses bridges.
+file "/etc/modules-load.d/containers.conf" {
+  content = <<-EOT
+    overlay
+    br_netfilter
+  EOT
+}
+
+file "/etc/sysctl.d/90-containers.conf" {
+  content = <<-EOT
+    net.ipv4.ip_forward = 1
+    net.bridge.bridge-nf-call-iptables = 1
+    net.bridge.bridge-nf-call-ip6tables = 1
+    vm.max_map_count = 262144
+    vm.overcommit_memory = 1
+    kernel.panic = 10
+    kernel.panic_on_oops = 1
+    fs.inotify.max_user_instances = 8192
+    fs.inotify.max_user_watches = 524288
+  EOT
+}
+
+# containerd for kubelet: control groups are systemd's. What is not said here is containerd's default.
+file "/etc/containerd/config.toml" {
+  content = <<-EOT
+    version = 2
+
+    [plugins."io.containerd.grpc.v1.cri"]
+      sandbox_image = "registry.k8s.io/pause:3.6"
+
+      [plugins."io.containerd.grpc.v1.cri".cni]
+        bin_dir = "/usr/lib/cni"
+        conf_dir = "/etc/cni/net.d"
+
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+        runtime_type = "io.containerd.runc.v2"
+
+        [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+          SystemdCgroup = true
+  EOT
+}
+
+# Container images which are there on first boot, without a network. The label is the name by which the runtime knows the
+# image; the source is where the build takes it from, which can be a mirror of your own. "imagefactory lock" pins both by
+# digest. Where the build host has no signature policy (containers-policy.json(5)), the source must name the digest itself:
+# "docker://registry.example.com/pause@sha256:…".
+variable "registry" {
+  default     = "registry.k8s.io"
+  description = "Registry the container images are taken from"
+}
+
+variable "insecure_registry" {
+  default     = false
+  description = "Whether the registry may speak plain HTTP"
+}
+
+# The image every pod begins with.
+container "registry.k8s.io/pause:3.6" {
+  runtime  = "containerd"
+  source   = "docker://${var.registry}/pause:3.6"
+  insecure = var.insecure_registry
+}
+
+# The image a cluster resolves names with.
+container "registry.k8s.io/coredns/coredns:v1.10.1" {
+  runtime  = "containerd"
+  source   = "docker://${var.registry}/coredns/coredns:v1.10.1"
+  insecure = var.insecure_registry
+}
+
+# Settings of the kernel, of sshd, of accounts and of permissions, by the rules of the baseline. A rule that does not suit is
+# skipped by its identifier, or gets another value; "imagefactory scan" lists all of them, with reasons.
+harden {
+  profile = "baseline"
+  # skip = ["…"]
+  # set  = { … = "…" }
+}
+
+# What does not serve the role goes: package managers, documentation, translations, drivers of devices no server has, and
+# every package that nothing reaches from what is kept. The build fails when something that stays misses what went.
+trim {
+  profile = "container-host"
+
+  # keep   = ["tcpdump", "/usr/share/zoneinfo/**"] # packages, units and paths
+  # remove = ["…"]
+
+  services {
+    enable  = ["systemd-networkd", "systemd-resolved", "ssh", "containerd", "chrony"]
+    disable = ["systemd-networkd-wait-online"]
+    mask    = ["debug-shell"]
+  }
+
+  # The build fails with exit status 4, and says who is to blame, when the image grows beyond this.
+  budget {
+    packages   = 170
+    services   = 143
+    size       = "400MiB"
+    image_size = "200MiB"
+  }
+}
+
+disk {
+  layout = "single" # BIOS boot partition, ESP, ROOT; the root grows to the real disk
+  size   = "2GiB"
+}
+
+boot {
+  firmware = ["bios", "uefi"]           # with Secure Boot, too
+  console  = ["tty0", "ttyS0,115200n8"] # screen and serial port; the last one is /dev/console
+  timeout  = 1
+}
+
+# Installs the host on the smallest disk that holds nothing. examples/bare-metal.hcl says more of media.
+output "iso" {
+  target {
+    match = "smallest-empty"
+  }
+}
+
+output "qcow2" {
+  compression = "zstd"
+}
+
+output "raw" {}
