@@ -209,10 +209,13 @@ func compareTrees(t *testing.T, a, b string, offset int64) {
 	var trees [2]string
 	for i, disk := range []string{a, b} {
 		trees[i] = t.TempDir()
-		command(t, "debugfs", "-R", "rdump / "+trees[i], fmt.Sprintf("%s?offset=%d", disk, offset))
+		command(t, "debugfs", "-R", "rdump / "+trees[i], at(disk, offset))
 	}
 	command(t, "diff", "--recursive", "--no-dereference", trees[0], trees[1])
 }
+
+// at names a file system in a disk, as the programs of e2fsprogs take it.
+func at(disk string, offset int64) string { return fmt.Sprintf("%s?offset=%d", disk, offset) }
 
 var blockCount = regexp.MustCompile(`(?s)Block count: +(\d+).*Block size: +(\d+)`)
 
@@ -220,7 +223,7 @@ var blockCount = regexp.MustCompile(`(?s)Block count: +(\d+).*Block size: +(\d+)
 // partition.
 func checkFilesystem(t *testing.T, disk string, offset, size int64) {
 	t.Helper()
-	where := fmt.Sprintf("%s?offset=%d", disk, offset)
+	where := at(disk, offset)
 	if r := finish(t, exec.Command("e2fsck", "-fn", where)); r.status != 0 {
 		t.Errorf("e2fsck: exit status %d: %s%s", r.status, r.stdout, r.stderr)
 	}

@@ -177,11 +177,16 @@ func testNetwork(t *testing.T, m *medium) {
 	payload := filepath.Join(m.pxe, "payload")
 	half := m.document.Payload.Size / 2
 	for _, c := range []struct {
-		name  string
-		serve func(interrupted *atomic.Int64) http.HandlerFunc
-		says  []string // of the failure; none when it succeeds
+		name      string
+		arguments string
+		serve     func(interrupted *atomic.Int64) http.HandlerFunc
+		says      []string // of the failure; none when it succeeds
 	}{
 		{name: "in one go", serve: func(*atomic.Int64) http.HandlerFunc { return files.ServeHTTP }},
+		{
+			name: "fixed address", arguments: " ip=10.0.2.77::10.0.2.2:255.255.255.0:node:eth0:off",
+			serve: func(*atomic.Int64) http.HandlerFunc { return files.ServeHTTP },
+		},
 		{name: "interrupted", serve: func(interrupted *atomic.Int64) http.HandlerFunc {
 			// Every answer ends after 8 MiB, which the client asks to go on from.
 			return func(w http.ResponseWriter, r *http.Request) {
@@ -245,13 +250,18 @@ func testNetwork(t *testing.T, m *medium) {
 			machine := m.installer("", target)
 			machine.Kernel, machine.Initrd = filepath.Join(m.pxe, "kernel"), filepath.Join(m.pxe, "initramfs")
 			// 10.0.2.2 is this host, in the network that QEMU makes.
-			machine.Cmdline = "console=ttyS0,115200 loglevel=4 imagefactory.url=http://10.0.2.2:" + port + " imagefactory.events=ttyS0 imagefactory.after=poweroff"
+			machine.Cmdline = "console=ttyS0,115200 loglevel=4 imagefactory.url=http://10.0.2.2:" + port + " imagefactory.events=ttyS0 imagefactory.after=poweroff" + c.arguments
 			i := install(t, machine)
 			if c.says == nil {
 				i.succeeds()
 				m.checkInstalled(t, target.Path)
-				if c.name != "in one go" && interrupted.Load() == 0 {
-					t.Error("nothing was interrupted")
+				if strings.HasPrefix(c.name, "interrupted") || strings.HasPrefix(c.name, "stalls") {
+					if interrupted.Load() == 0 {
+						t.Error("nothing was interrupted")
+					}
+				}
+				if c.arguments != "" && !strings.Contains(string(i.vm.Console.Transcript()), "10.0.2.77") {
+					t.Error("the console does not tell the address")
 				}
 				return
 			}

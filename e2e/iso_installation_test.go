@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,9 +17,11 @@ import (
 // installation is a machine that runs the installer, followed by the events on its
 // serial console.
 type installation struct {
-	t   *testing.T
-	ctx context.Context
-	vm  *qemu.VM
+	t     *testing.T
+	ctx   context.Context
+	vm    *qemu.VM
+	began time.Time
+	seen  []string // events, each name once, with the time since the machine was switched on
 }
 
 // event is what the tests look at of an event of the installer.
@@ -49,9 +52,10 @@ func install(t *testing.T, m qemu.Machine) *installation {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := &installation{t, ctx, vm}
+	i := &installation{t: t, ctx: ctx, vm: vm, began: time.Now()}
 	t.Cleanup(func() {
 		vm.Quit()
+		t.Logf("%s with %s", strings.Join(append(i.seen, "end "+i.since()), ", "), vm.Accel())
 		if t.Failed() {
 			path := filepath.Join(os.TempDir(), "imagefactory-e2e-console-"+strings.ReplaceAll(t.Name(), "/", "-")+".log")
 			if err := os.WriteFile(path, vm.Console.Transcript(), 0o644); err != nil {
@@ -77,8 +81,14 @@ func (i *installation) next() event {
 	if err := json.Unmarshal([]byte(match[1]), &e); err != nil {
 		i.t.Fatalf("the event %s: %v", match[1], err)
 	}
+	if !slices.ContainsFunc(i.seen, func(s string) bool { return strings.HasPrefix(s, e.Event+" ") }) {
+		i.seen = append(i.seen, e.Event+" "+i.since())
+	}
 	return e
 }
+
+// since is the time since the machine was switched on.
+func (i *installation) since() string { return time.Since(i.began).Round(time.Second).String() }
 
 // until waits for an event; an installation that fails before it fails the test.
 func (i *installation) until(name string) event {
@@ -140,15 +150,22 @@ func (i *installation) ends() {
 	}
 }
 
-// succeeds follows an installation to its end, and logs what its parts took.
+// succeeds follows an installation to its end.
 func (i *installation) succeeds() {
 	i.t.Helper()
-	began := time.Now()
-	var log []string
 	for _, name := range []string{"decision", "write", "done"} {
 		i.until(name)
-		log = append(log, name+" after "+time.Since(began).Round(time.Second).String())
 	}
 	i.ends()
-	i.t.Logf("%s: %s with %s", i.t.Name(), strings.Join(log, ", "), i.vm.Accel())
+}
+
+// types sends a line and waits for what the console must say then.
+func (i *installation) types(line, answer string) {
+	i.t.Helper()
+	if err := i.vm.Console.Send(line + "\n"); err != nil {
+		i.t.Fatal(err)
+	}
+	if _, err := i.vm.Console.Expect(i.ctx, regexp.MustCompile(answer)); err != nil {
+		i.t.Fatalf("after %q: %v", line, err)
+	}
 }

@@ -123,7 +123,7 @@ user "admin" {
   password_hash = sha512crypt("imagefactory", "imagefactorydemo")
 }
 
-script "trim" {
+script "shrink" {
   inline = <<-SH` + keptModules + `
     rm -r /usr/share/doc /usr/share/locale /usr/share/man
   SH
@@ -186,7 +186,7 @@ rootfs {
   packages = ["linux-image-amd64"]
 }
 
-script "trim" {
+script "shrink" {
   inline = <<-SH
     printf '#!/bin/sh\necho none > "$2"\n' > /usr/sbin/mkinitramfs
     %s

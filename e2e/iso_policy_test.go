@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"encoding/binary"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -79,6 +78,14 @@ func testPolicy(t *testing.T, m *medium) {
 			name: "no disk", full: true,
 			disks: func(t *testing.T) []qemu.Disk { return nil },
 			says:  []string{"this machine has no disk that the installer can see"},
+		},
+		{
+			name: "driver that fails", full: true, disks: disksOfAllKinds, arguments: "nvme.io_queue_depth=none",
+			says: []string{"disks may be missing here", "nvme (loading the module nvme: invalid argument)", "a disk behind it may be the one that is meant"},
+		},
+		{
+			name: "driver that fails, and a disk that is named", full: true, disks: disksOfAllKinds,
+			arguments: "nvme.io_queue_depth=none imagefactory.target=serial:MIDDLE", taken: "MIDDLE",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -213,7 +220,7 @@ func testPreserve(t *testing.T, m *medium) {
 	if err := os.WriteFile(file, noise(3<<20), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	where := target.Path + "?offset=" + fmt.Sprint(persist.Start*sector)
+	where := at(target.Path, persist.Start*sector)
 	command(t, "debugfs", "-w", "-R", "write "+file+" photograph", where)
 	// The system is damaged, which a new installation mends.
 	write(t, target.Path, root.Start*sector+8<<20, noise(4<<20))

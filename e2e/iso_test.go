@@ -126,6 +126,7 @@ func TestInstaller(t *testing.T) {
 		{"policy", false, testPolicy},
 		{"preserve", true, testPreserve},
 		{"interfaces", true, testInterfaces},
+		{"prompts", true, testPrompts},
 		{"faults", false, testFaults},
 		{"network", true, testNetwork},
 		{"power cuts", false, testPowerCuts},
