@@ -18,25 +18,29 @@ const maxNamespace = 76
 // containers reads the container blocks.
 func (l *loader) containers(b *decode.Body) []Container {
 	var out []Container
+	seen := map[[3]string]*decode.Block{}
 	for _, blk := range b.Repeated("container", "image") {
 		s := decode.New(fmt.Sprintf("container %q", blk.Label()), &l.diags, blk.Parts...)
-		c := Container{Name: blk.Label(), Range: blk.Range, Insecure: s.Bool("insecure", false)}
-		named := l.containerName(c.Name, blk)
-		c.Source, c.SourceReference = l.containerSource(s, c.Name, named)
+		c := Container{Range: blk.Range, Insecure: s.Bool("insecure", false)}
+		named := l.containerName(blk.Label(), blk)
+		c.Source, c.SourceReference = l.containerSource(s, blk, named)
 		c.Runtime, c.Namespace = l.runtime(s, blk)
+		switch name, digest, _ := strings.Cut(blk.Label(), "@"); {
+		case hasTag(name):
+			c.Name = name
+		case named && c.Runtime == RuntimeDocker && !s.Has("source"):
+			l.errorf(blk.Range, "Image without a tag", "Docker loads images under a name with a tag, a digest alone is none. Write for example: container %q { … }", name+":1.0@"+digest)
+		}
 		if s.Has("insecure") && c.Source != "" && !strings.HasPrefix(c.Source, "docker:") {
 			l.errorf(s.Range("insecure"), "No registry", "The image comes from a file, and insecure is about registries. Remove the attribute.")
 		}
 		s.Close()
-		at := slices.IndexFunc(out, func(o Container) bool {
-			return o.Name == c.Name && o.Runtime == c.Runtime && o.Namespace == c.Namespace
-		})
-		if at >= 0 {
-			if c.Runtime != "" {
-				l.errorf(blk.Range, "Duplicate container", "%s has the image %q already, see %s. Remove one of the blocks, or give it another runtime.", c.Runtime, c.Name, decode.Where(out[at].Range))
-			}
+		key := [3]string{blk.Label(), c.Runtime, c.Namespace}
+		if first := seen[key]; first != nil && c.Runtime != "" {
+			l.errorf(blk.Range, "Duplicate container", "%s has the image %q already, see %s. Remove one of the blocks, or give it another runtime.", c.Runtime, blk.Label(), decode.Where(first.Range))
 			continue
 		}
+		seen[key] = blk
 		out = append(out, c)
 	}
 	return out
@@ -64,12 +68,12 @@ func (l *loader) containerName(name string, blk *decode.Block) bool {
 }
 
 // containerSource reads where the image is taken from.
-func (l *loader) containerSource(s *decode.Body, name string, named bool) (image, reference string) {
+func (l *loader) containerSource(s *decode.Body, blk *decode.Block, named bool) (image, reference string) {
 	if !s.Has("source") {
 		if !named {
 			return "", ""
 		}
-		reference = "docker://" + withoutTag(name)
+		reference = "docker://" + withoutTag(blk.Label())
 		return reference, reference
 	}
 	t := s.Text("source")
@@ -80,8 +84,8 @@ func (l *loader) containerSource(s *decode.Body, name string, named bool) (image
 	if want := withoutTag(reference); strings.HasPrefix(reference, "docker://") && want != reference {
 		l.errorf(t.Range, "Tag and digest", "The digest alone says which image is meant. Write: source = %q", want)
 	}
-	if digest := digestOf(name); digest != "" && digestOf(reference) != "" && digestOf(reference) != digest {
-		l.errorf(t.Range, "Two digests", "The label says %s, and here stands %s. Remove one of them, or make them the same.", digest, digestOf(reference))
+	if name, digest, ok := strings.Cut(blk.Label(), "@"); ok {
+		l.errorf(blk.Range, "Digest of another place", "The image comes from source, so it is source that says its digest. Write: container %q { … }, and in source a name that ends with %q", withTag(name), "@"+digest)
 	}
 	return image, reference
 }
@@ -92,16 +96,23 @@ func withoutTag(reference string) string {
 	if !ok {
 		return reference
 	}
-	if at := strings.LastIndexByte(name, ':'); at > strings.LastIndexByte(name, '/') {
-		name = name[:at]
+	if hasTag(name) {
+		name = name[:strings.LastIndexByte(name, ':')]
 	}
 	return name + "@" + digest
 }
 
-// digestOf returns the digest in a reference; "" where there is none.
-func digestOf(reference string) string {
-	_, digest, _ := strings.Cut(reference, "@")
-	return digest
+// hasTag reports whether a name ends with a tag; what else has a colon is the port of a registry.
+func hasTag(name string) bool {
+	return strings.LastIndexByte(name, ':') > strings.LastIndexByte(name, '/')
+}
+
+// withTag adds a tag to a name that has none.
+func withTag(name string) string {
+	if hasTag(name) {
+		return name
+	}
+	return name + ":latest"
 }
 
 func (l *loader) runtime(s *decode.Body, blk *decode.Block) (runtime, namespace string) {

@@ -95,9 +95,10 @@
 //	  insecure   bool     the registry speaks HTTP, or HTTPS with a certificate nobody vouches for; default false
 //	}
 //
-// The image is there on first boot, without a network. NAME is what the runtime calls it: a registry, a path, and a tag, a
-// digest or both ("registry.example.com/pause:3.9"). The lock pins it by digest. The same image for several runtimes is
-// several blocks; a name that is derived from variables stands in source, since labels are constant.
+// The image is there on first boot, without a network. NAME is what the runtime calls it: a registry, a path, and a tag
+// ("registry.example.com/pause:3.9"); without source also a digest, behind the tag or instead of it. The lock pins every
+// image by digest. The same image for several runtimes is several blocks. Labels are constant: what is derived from
+// variables stands in source.
 //
 //	harden {
 //	  profile*   string   a baseline (see package baselines)
@@ -263,7 +264,10 @@
 //	  image         as the recipe has it; of the installer image alone
 //	  containers    sources of the container images as the recipe has them, sorted; left out when empty
 //	image         of the installer image alone: {reference, digest}; digest is "sha256:…" of the manifest for arch
-//	containers    list of the same, one for each element of request.containers, sorted by reference; left out when empty
+//	containers    one for each element of request.containers, sorted by reference; left out when empty
+//	  reference     the element
+//	  digest        "sha256:…" of what the reference means: a list of manifests, or the only manifest
+//	  manifest      "sha256:…" of the manifest for arch
 //	repositories  list, for deb one for each suite
 //	  name          of the repository in the request; several suites share one
 //	  url           the mirror that was used; a build may take the same files from another

@@ -128,6 +128,10 @@ container "registry.example.com/pause:3.9@sha256:` + sum + `" {
   runtime = "containerd"
 }
 
+container "registry.example.com:5000/dns@sha256:` + sum + `" {
+  runtime = "podman"
+}
+
 container "registry.example.com/dns/coredns:1.11" {
   runtime   = "containerd"
   namespace = "default"
@@ -343,8 +347,9 @@ func TestLoadEverything(t *testing.T) {
 		r.Containers[i].Range = at
 	}
 	same(t, "containers", r.Containers, []Container{
-		{Name: "registry.example.com/pause:3.9@sha256:" + sum, Runtime: "containerd", Namespace: "k8s.io", Range: at,
+		{Name: "registry.example.com/pause:3.9", Runtime: "containerd", Namespace: "k8s.io", Range: at,
 			Source: "docker://registry.example.com/pause@sha256:" + sum, SourceReference: "docker://registry.example.com/pause@sha256:" + sum},
+		{Runtime: "podman", Range: at, Source: "docker://registry.example.com:5000/dns@sha256:" + sum, SourceReference: "docker://registry.example.com:5000/dns@sha256:" + sum},
 		{Name: "registry.example.com/dns/coredns:1.11", Runtime: "containerd", Namespace: "default", Source: "oci:/work/inputs:1", SourceReference: "oci:inputs:1", Range: at},
 		{Name: "registry.example.com/dns/coredns:1.11", Runtime: "docker", Insecure: true, Range: at,
 			Source: "docker://worker.example.com:5000/coredns:1", SourceReference: "docker://worker.example.com:5000/coredns:1"},
@@ -361,7 +366,7 @@ func TestLoadEverything(t *testing.T) {
 		},
 	})
 	same(t, "images to pin", r.Request().Containers, []string{
-		"docker://registry.example.com/pause@sha256:" + sum, "docker://worker.example.com:5000/coredns:1", "oci:inputs:1",
+		"docker://registry.example.com/pause@sha256:" + sum, "docker://registry.example.com:5000/dns@sha256:" + sum, "docker://worker.example.com:5000/coredns:1", "oci:inputs:1",
 	})
 	same(t, "build scripts", names(r.Scripts), []string{"one", "early", "zero", "configured"})
 	same(t, "install scripts", names(r.InstallScripts), []string{"register", "say"})

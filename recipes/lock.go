@@ -33,7 +33,7 @@ type Lock struct {
 	Epoch        int64              `json:"epoch"`                // seconds since 1970: newest Date of the repositories; the image's timestamps
 	Request      Request            `json:"request"`              // what the recipe asked for
 	Image        *LockedImage       `json:"image,omitempty"`      // the container image the root comes from; nil: it does not
-	Containers   []LockedImage      `json:"containers,omitempty"` // the container images of the recipe, each once, sorted by reference
+	Containers   []LockedContainer  `json:"containers,omitempty"` // the container images of the recipe, each once, sorted by reference
 	Repositories []LockedRepository `json:"repositories"`
 	Packages     []LockedPackage    `json:"packages"` // of the image, sorted by name, architecture, version; empty where the root comes whole
 	Tools        []LockedPackage    `json:"tools"`    // of the tools tree and signed boot programs, sorted likewise
@@ -43,6 +43,13 @@ type Lock struct {
 type LockedImage struct {
 	Reference string `json:"reference"` // as the recipe has it
 	Digest    string `json:"digest"`    // of the manifest for the architecture: "sha256:<hex>"
+}
+
+// LockedContainer is a container image for a runtime as it was when the lock was made.
+type LockedContainer struct {
+	Reference string `json:"reference"` // where it is taken from, as the recipe has it
+	Digest    string `json:"digest"`    // of the list of manifests, or of the manifest where there is no list: "sha256:<hex>"
+	Manifest  string `json:"manifest"`  // of the manifest for the architecture; the same where there is no list
 }
 
 // LockedRepository is a repository as it was when the lock was made; for deb one suite of it.
@@ -400,8 +407,8 @@ func (l *Lock) checkContainers() error {
 		switch {
 		case c.Reference == "":
 			return fmt.Errorf("%s needs a reference", field)
-		case !isImageDigest(c.Digest):
-			return fmt.Errorf("%s (%s): digest is not \"sha256:\" and a SHA-256 in hexadecimal", field, c.Reference)
+		case !isImageDigest(c.Digest), !isImageDigest(c.Manifest):
+			return fmt.Errorf("%s (%s): digest and manifest must be \"sha256:\" and a SHA-256 in hexadecimal", field, c.Reference)
 		case i > 0 && l.Containers[i-1].Reference >= c.Reference:
 			return fmt.Errorf("%s (%s) is a duplicate or out of order", field, c.Reference)
 		}
@@ -413,15 +420,15 @@ func (l *Lock) checkContainers() error {
 	return nil
 }
 
-// Container returns the digest of the container image which a reference meant when the lock was made, "sha256:<hex>";
-// "" where the lock has none.
-func (l *Lock) Container(reference string) string {
+// Container returns what the source of a container image meant when the lock was made; the zero value where the lock does
+// not have it.
+func (l *Lock) Container(reference string) LockedContainer {
 	for _, c := range l.Containers {
 		if c.Reference == reference {
-			return c.Digest
+			return c
 		}
 	}
-	return ""
+	return LockedContainer{}
 }
 
 func isImageDigest(s string) bool {
@@ -483,7 +490,7 @@ func (l *Lock) Encode() []byte {
 	}
 	if len(c.Containers) > 0 {
 		containers := slices.Clone(c.Containers)
-		slices.SortFunc(containers, func(a, b LockedImage) int { return strings.Compare(a.Reference, b.Reference) })
+		slices.SortFunc(containers, func(a, b LockedContainer) int { return strings.Compare(a.Reference, b.Reference) })
 		writeLines(&b, "containers", containers)
 		b.WriteString(",\n")
 	}

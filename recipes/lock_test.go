@@ -70,9 +70,9 @@ func TestLockRoundTrip(t *testing.T) {
 func lockWithContainers() *Lock {
 	l := sampleLock()
 	l.Request.Containers = []string{"docker://registry.example.com/dns:1", "oci:images/pause:1"}
-	l.Containers = []LockedImage{
-		{Reference: "docker://registry.example.com/dns:1", Digest: "sha256:" + sum},
-		{Reference: "oci:images/pause:1", Digest: "sha256:" + strings.Repeat("0", 64)},
+	l.Containers = []LockedContainer{
+		{Reference: "docker://registry.example.com/dns:1", Digest: "sha256:" + sum, Manifest: "sha256:" + strings.Repeat("1", 64)},
+		{Reference: "oci:images/pause:1", Digest: "sha256:" + strings.Repeat("0", 64), Manifest: "sha256:" + strings.Repeat("0", 64)},
 	}
 	return l
 }
@@ -80,19 +80,21 @@ func lockWithContainers() *Lock {
 func TestLockedContainers(t *testing.T) {
 	want := lockWithContainers()
 	shuffled := *want
-	shuffled.Containers = []LockedImage{want.Containers[1], want.Containers[0]}
+	shuffled.Containers = []LockedContainer{want.Containers[1], want.Containers[0]}
 	src := shuffled.Encode()
 	if got, err := ParseLock("x.lock", src); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	line := `    {"reference":"oci:images/pause:1","digest":"sha256:` + strings.Repeat("0", 64) + `"}`
+	zeros := "sha256:" + strings.Repeat("0", 64)
+	line := `    {"reference":"oci:images/pause:1","digest":"` + zeros + `","manifest":"` + zeros + `"}`
 	if !strings.Contains(string(src), "\n"+line+"\n") {
 		t.Errorf("an image has no line of its own:\n%s", src)
 	}
-	same(t, "pinned", []string{want.Container("oci:images/pause:1"), want.Container("oci:images/pause:2")}, []string{"sha256:" + strings.Repeat("0", 64), ""})
+	same(t, "pinned", []LockedContainer{want.Container("oci:images/pause:1"), want.Container("oci:images/pause:2")}, []LockedContainer{want.Containers[1], {}})
 	good := string(src)
 	for _, c := range []struct{ name, old, new, want string }{
-		{"digest", `"digest":"sha256:` + sum, `"digest":"` + sum, `containers[0] (docker://registry.example.com/dns:1): digest is not "sha256:" and a SHA-256`},
+		{"digest", `"digest":"sha256:` + sum, `"digest":"` + sum, `containers[0] (docker://registry.example.com/dns:1): digest and manifest must be "sha256:" and a SHA-256`},
+		{"manifest", `,"manifest":"` + zeros + `"`, ``, `containers[1] (oci:images/pause:1): digest and manifest must be`},
 		{"reference", `"reference":"oci:images/pause:1"`, `"reference":""`, "containers[1] needs a reference"},
 		{"order", `"reference":"oci:images/pause:1"`, `"reference":"docker://a.example.com/dns:1"`, "containers[1] (docker://a.example.com/dns:1) is a duplicate or out of order"},
 		{"one nobody asked for", `"reference":"oci:images/pause:1"`, `"reference":"oci:images/pause:2"`, `does not fit request.containers: "oci:images/pause:2" was added`},

@@ -133,16 +133,15 @@ type User struct {
 	Range             hcl.Range `json:"-"`
 }
 
-// Container is a container image which a runtime has on first boot, without a network. Name, Runtime and Namespace
-// together are unique.
+// Container is a container image which a runtime has on first boot, without a network.
 type Container struct {
-	Name      string // block label: what the runtime calls it, a registry, a path, and a tag, a digest or both
+	Name      string // what the runtime calls it: a registry, a path and a tag; empty: it is known by its digest alone
 	Runtime   string // one of Runtimes; required
 	Namespace string // of containerd; default DefaultNamespace. Else empty
 
 	// Source is where the image is taken from, as SourceReference but with an absolute path.
 	Source          string    `json:"-"`
-	SourceReference string    // as the recipe has it, "oci:images/pause:1"; default: "docker://" and the name, by digest where it has one
+	SourceReference string    // as the recipe has it, "oci:images/pause:1"; default: "docker://" and the label, by digest where it has one
 	Insecure        bool      // the registry may speak HTTP, or HTTPS with a certificate nobody vouches for; default false
 	Range           hcl.Range `json:"-"` // where the block stands, for messages
 }
