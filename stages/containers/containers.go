@@ -191,8 +191,8 @@ func fullName(text string) (reference.Named, error) {
 	return named, nil
 }
 
-// Options say how images are read.
-type Options struct {
+// PullOptions say how Pull reads images.
+type PullOptions struct {
 	Offline   bool   // registries are not asked
 	Downloads string // directory of package fetch, see stages.Cache.Downloads
 }
@@ -260,7 +260,7 @@ const PullVersion = 1
 
 // Pull puts the image that was pinned into the store: manifests, configuration and layers
 // as they come, each verified by its digest, and none that is there already.
-func Pull(ctx context.Context, run *stages.Run, s Source, pinned Pinned, o Options) (Image, error) {
+func Pull(ctx context.Context, run *stages.Run, s Source, pinned Pinned, o PullOptions) (Image, error) {
 	p, err := s.parse()
 	if err != nil {
 		return Image{}, err

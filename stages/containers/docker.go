@@ -1,0 +1,7 @@
+package containers
+
+import "context"
+
+const dockerDir = "/usr/lib/imagefactory/containers"
+
+func (p *placer) docker(ctx context.Context, placed []Image) error { return errAlready }
