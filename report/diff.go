@@ -308,15 +308,41 @@ func (d *Difference) diffFiles(a, b Snapshot, users [2]accounts) {
 		if f.Package == "" || f.Change == Removed && owners[0][f.Path] != "" {
 			f.Package = cmp.Or(owners[0][f.Path], f.Package)
 		}
+		if f.Package == "" {
+			f.Package = recordOf(f.Path)
+		}
 		if i, ok := packages[f.Package]; ok {
 			f.Explained = true
 			d.Packages[i].Files.add(f.Change)
+		} else if len(d.Packages) > 0 && slices.Contains(databases, f.Path) {
+			f.Explained = true
 		}
 		d.Files = append(d.Files, f)
 		if before, after := f.Before.privileges(), f.After.privileges(); !slices.Equal(before, after) {
 			d.Privileges = append(d.Privileges, PrivilegeChange{Path: f.Path, Before: before, After: after, Package: f.Package})
 		}
 	}
+}
+
+// databases are the files which change whenever a package does.
+var databases = []string{
+	"/var/lib/dpkg/status", "/var/lib/dpkg/status-old",
+	"/var/lib/rpm/rpmdb.sqlite", "/usr/lib/sysimage/rpm/rpmdb.sqlite", "/usr/share/rpm/rpmdb.sqlite",
+	"/var/lib/rpm/Packages.db", "/usr/lib/sysimage/rpm/Packages.db", "/usr/share/rpm/Packages.db",
+}
+
+// recordOf returns the name of the package that a file of dpkg's is about: /var/lib/dpkg/info/NAME[:ARCH].KIND.
+func recordOf(path string) string {
+	name, ok := strings.CutPrefix(path, "/var/lib/dpkg/info/")
+	if !ok {
+		return ""
+	}
+	dot := strings.LastIndexByte(name, '.')
+	if dot < 0 {
+		return ""
+	}
+	name, _, _ = strings.Cut(name[:dot], ":")
+	return name
 }
 
 // owners returns the names of the packages that paths belong to. Of several, which only directories have, none: they change

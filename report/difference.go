@@ -145,7 +145,8 @@ type FileChange struct {
 	Attributes []string `json:"attributes,omitempty"`
 	// Package is the package that the path belongs to: in B, or else in A.
 	Package string `json:"package,omitempty"`
-	// Explained is set when that package is one of Packages, so that the change is part of that one.
+	// Explained is set when that package is one of Packages, so that the change is part of that one; of the database of
+	// packages, when there are any.
 	Explained bool `json:"explained,omitempty"`
 }
 

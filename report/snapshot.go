@@ -1,6 +1,7 @@
 package report
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/imagefactory/imagefactory/stages/store"
@@ -56,24 +57,23 @@ type Output struct {
 	VirtualSize int64  `json:"virtual_size,omitempty"`
 }
 
-// Kernels returns the releases of the kernels in a tree, sorted: the directories of /usr/lib/modules that hold something.
+// Kernels returns the releases of the kernels in a tree, sorted: the directories of /usr/lib/modules, or /lib/modules where
+// /usr is not merged, that hold something.
 func Kernels(t *tree.Tree) []string {
 	kernels := []string{}
-	dir, err := t.Resolve("/lib/modules")
-	if err != nil {
-		return kernels
-	}
-	if _, ok := t.Lookup(dir); !ok {
-		if dir, err = t.Resolve("/usr/lib/modules"); err != nil {
-			return kernels
+	for _, name := range []string{"/usr/lib/modules", "/lib/modules"} {
+		dir, err := t.Resolve(name)
+		if err != nil {
+			continue // a directory above it is missing
+		}
+		for _, e := range t.Children(dir) {
+			if e.Type == tree.Directory && len(t.Children(e.Path)) > 0 {
+				kernels = append(kernels, e.Name())
+			}
 		}
 	}
-	for _, e := range t.Children(dir) {
-		if e.Type == tree.Directory && len(t.Children(e.Path)) > 0 {
-			kernels = append(kernels, e.Name())
-		}
-	}
-	return kernels
+	slices.Sort(kernels)
+	return slices.Compact(kernels)
 }
 
 // absolute returns a tree's path as people write it.
