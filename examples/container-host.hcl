@@ -9,7 +9,7 @@
 #   imagefactory scan examples/container-host.hcl                         what of the baseline holds, rule by rule
 #   imagefactory diff examples/debian-12.hcl examples/container-host.hcl  how two systems differ
 #
-# Log in as admin, password imagefactory. "sudo ctr -n k8s.io images ls" lists the container images.
+# Log in on a console as admin, password imagefactory. "sudo ctr -n k8s.io images ls" lists the container images.
 
 name    = "container-host"
 version = "1.0.0"
@@ -62,18 +62,25 @@ rootfs {
 
 # The password of "admin" is for trying the image out. Replace it before the image leaves your desk:
 #   imagefactory build -var password=... FILE        or put it into a -var-file nobody else can read
-# Better still, remove password_hash below and use ssh_authorized_keys alone.
+# It opens consoles only: the baseline below lets nobody log in over the network but with a key:
+#   imagefactory build -var "ssh_keys=[\"$(cat ~/.ssh/id_ed25519.pub)\"]" FILE
 variable "password" {
   default     = "imagefactory"
   description = "Password of the user admin"
   sensitive   = true
 }
 
+variable "ssh_keys" {
+  type        = list(string)
+  default     = []
+  description = "Public keys of those who log in as admin"
+}
+
 user "admin" {
-  comment       = "Administrator"
-  groups        = ["sudo"]
-  password_hash = sha512crypt(var.password, "imagefactorydemo") # the salt stands here so that builds stay the same
-  # ssh_authorized_keys = [file("id_ed25519.pub")]
+  comment             = "Administrator"
+  groups              = ["sudo"]
+  password_hash       = sha512crypt(var.password, "imagefactorydemo") # the salt stands here so that builds stay the same
+  ssh_authorized_keys = var.ssh_keys
 }
 
 # Every wired interface asks DHCP for its address. Booting does not wait for it. Interfaces that network plugins make have
@@ -106,8 +113,6 @@ file "/etc/sysctl.d/90-containers.conf" {
     net.bridge.bridge-nf-call-ip6tables = 1
     vm.max_map_count = 262144
     vm.overcommit_memory = 1
-    kernel.panic = 10
-    kernel.panic_on_oops = 1
     fs.inotify.max_user_instances = 8192
     fs.inotify.max_user_watches = 524288
   EOT
