@@ -28,6 +28,8 @@
 #   dhcp-match=set:ipxe,175
 #   dhcp-boot=tag:ipxe,http://boot.example.com/bare-metal/boot.ipxe
 #
+# A GRUB that firmware loads by TFTP reads the menu from the same files, with: configfile (tftp)/bare-metal/grub.cfg
+#
 # The console. Everything is shown on the screen and on the first serial port; over the network, and over a cable:
 #
 #   ipmitool -I lanplus -H BMC -U USER sol activate

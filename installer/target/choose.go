@@ -187,7 +187,7 @@ func (c chooser) unfit(candidate *Candidate) {
 		candidate.refuse("is too small: it has %s and the image needs %s", exactly(disk.Size), exactly(c.options.ImageSize))
 	}
 	if want := cmp.Or(c.options.SectorSize, 512); disk.LogicalSector != want {
-		candidate.refuse("has sectors of %d bytes, and the image's partition table is made for %d", disk.LogicalSector, want)
+		candidate.refuse("has sectors of %d bytes, and the image's partition table is made for %d: format it to that size (nvme format, sg_format), or take another", disk.LogicalSector, want)
 	}
 	if disk.ReadOnly {
 		candidate.refuse("is read-only")

@@ -284,7 +284,8 @@ func TestBoot(t *testing.T) {
 	}
 }
 
-// TestNetworkBoot starts machines without disks from the network, with the iPXE that QEMU's network cards have.
+// TestNetworkBoot starts machines without disks from the network, with the iPXE that QEMU's network cards have, and with a GRUB
+// that firmware loads by TFTP.
 func TestNetworkBoot(t *testing.T) {
 	r := newReal(t)
 	dir := t.TempDir()
@@ -296,7 +297,7 @@ func TestNetworkBoot(t *testing.T) {
 	}
 	const host = "10.0.2.2" // what guests call this machine
 	options := sampleOptions()
-	options.URL = "http://" + net.JoinHostPort(host, port) + "/node"
+	options.URL, options.Timeout = "http://"+net.JoinHostPort(host, port)+"/node", 1
 	c := Contents{
 		Initramfs: r.initramfs(t), Layout: sampleLayout,
 		Payload: payload.Result{Object: stagetest.File(t, r.cache.Store, "payload", "payload").Digest, Info: samplePayload},
@@ -317,12 +318,36 @@ func TestNetworkBoot(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	early := "net_bootp\nconfigfile (tftp," + host + ")/node/grub.cfg\n"
+	for _, g := range []grub.Mkimage{
+		{Platform: "i386-pc-pxe", Directory: biosTarget.Modules, Modules: []string{"pxe"}},
+		{Platform: uefiTarget.Platform, Directory: uefiTarget.Modules, Modules: []string{"efinet"}},
+	} {
+		g.Program, g.Prefix, g.Early, g.Epoch = "/usr/bin/grub-mkimage", "/nowhere", early, stagetest.Epoch
+		g.Modules = append(g.Modules, "net", "tftp", "normal", "configfile", "linux", "echo", "test", "serial", "terminal", "minicmd")
+		digest, _, err := stagetest.Run(t, r.cache, func(ctx context.Context, run *stages.Run) (store.Digest, error) {
+			return g.Run(ctx, run, r.pool, r.tools)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := r.cache.Store.ReadAll(digest)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, "node", g.Platform), p, 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	boots := []struct {
 		name     string
 		firmware qemu.Firmware
+		file     string
 	}{
-		{"BIOS", qemu.BIOS},
-		{"UEFI", qemu.UEFI},
+		{"iPXE, BIOS", qemu.BIOS, options.URL + "/boot.ipxe"},
+		{"iPXE, UEFI", qemu.UEFI, options.URL + "/boot.ipxe"},
+		{"GRUB, BIOS", qemu.BIOS, "node/i386-pc-pxe"},
+		{"GRUB, UEFI", qemu.UEFI, "node/" + uefiTarget.Platform},
 	}
 	if os.Getenv("IMAGEFACTORY_TEST") != "full" {
 		boots = boots[:1]
@@ -331,7 +356,7 @@ func TestNetworkBoot(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 			defer cancel()
-			vm, err := qemu.Machine{Firmware: test.firmware, NoReboot: true, Netboot: &qemu.Netboot{Dir: dir, File: options.URL + "/boot.ipxe"}}.Start(ctx)
+			vm, err := qemu.Machine{Firmware: test.firmware, NoReboot: true, Netboot: &qemu.Netboot{Dir: dir, File: test.file}}.Start(ctx)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -134,8 +134,10 @@ func (o Options) local(marker string) string {
 func (o Options) NetworkMenu(c Contents) string {
 	var b strings.Builder
 	b.WriteString(o.head())
+	// GRUB forgets config_directory when it has read the file, before anybody chooses an entry.
+	b.WriteString("set medium=\"$config_directory\"\nexport medium\n")
 	for _, e := range o.entries(c) {
-		b.WriteString(menuEntry(e.title, e.id, e.restricted, fmt.Sprintf("  linux \"$config_directory/%s\" %s\n  initrd \"$config_directory/%s\"\n",
+		b.WriteString(menuEntry(e.title, e.id, e.restricted, fmt.Sprintf("  linux \"$medium/%s\" %s\n  initrd \"$medium/%s\"\n",
 			overHTTP.path(kernelPath), grub.QuoteAll(o.arguments(e, "imagefactory.url="+o.URL)), overHTTP.path(initramfsPath))))
 	}
 	return b.String()

@@ -142,10 +142,10 @@ func TestNetworkMenus(t *testing.T) {
 	o := sampleOptions()
 	o.URL = "http://boot.example.com:8080/a%20node"
 	line := func(mode string) string {
-		return `  linux "$config_directory/kernel" ` + arguments + "imagefactory.url=http://boot.example.com:8080/a%20node imagefactory.mode=" + mode +
-			"\n  initrd \"$config_directory/initramfs\"\n}\n"
+		return `  linux "$medium/kernel" ` + arguments + "imagefactory.url=http://boot.example.com:8080/a%20node imagefactory.mode=" + mode +
+			"\n  initrd \"$medium/initramfs\"\n}\n"
 	}
-	golden(t, o.NetworkMenu(Contents{Payload: somePayload}), serialHead+
+	golden(t, o.NetworkMenu(Contents{Payload: somePayload}), serialHead+"set medium=\"$config_directory\"\nexport medium\n"+
 		"menuentry 'Install sample 1.0' --unrestricted --id install {\n"+line("install")+
 		"menuentry 'Install sample 1.0, and ask before anything is written' --unrestricted --id confirm {\n"+line("install imagefactory.confirm")+
 		"menuentry 'Rescue: a prompt of the installer, nothing is written' --id rescue {\n"+line("rescue"))

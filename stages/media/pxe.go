@@ -10,7 +10,7 @@ import (
 )
 
 // PXEVersion is the version of MakePXE's code; see stages.Stage.
-const PXEVersion = 1
+const PXEVersion = 2
 
 // ServedFile is a file of a directory that is served for network boots.
 type ServedFile struct {
