@@ -153,9 +153,15 @@ func (i *installation) ends() {
 // succeeds follows an installation to its end.
 func (i *installation) succeeds() {
 	i.t.Helper()
-	for _, name := range []string{"decision", "write", "done"} {
-		i.until(name)
-	}
+	i.until("decision")
+	i.succeedsFrom("write")
+}
+
+// succeedsFrom is succeeds from an event on.
+func (i *installation) succeedsFrom(event string) {
+	i.t.Helper()
+	i.until(event)
+	i.until("done")
 	i.ends()
 }
 

@@ -40,6 +40,7 @@ func TestISO(t *testing.T) {
 			i.checkServer(m, c.firmware, target)
 		})
 	}
+	t.Run("onto a stick", func(t *testing.T) { testStick(t, m) })
 	t.Run("live", func(t *testing.T) { testLive(t, m) })
 	t.Run("reproducible", func(t *testing.T) {
 		if !full() {
@@ -83,6 +84,33 @@ func (i *installation) checkServer(m *medium, firmware qemu.Firmware, target qem
 	g.powerOff()
 	if out := command(t, "sgdisk", "--verify", target.Path); !strings.Contains(out, "No problems found") {
 		t.Errorf("sgdisk: %s", out)
+	}
+}
+
+// testStick installs onto a USB stick, which then starts machines of both kinds, though no firmware was told of it.
+func testStick(t *testing.T, m *medium) {
+	if !full() {
+		t.Skip("only with IMAGEFACTORY_TEST=full")
+	}
+	const size = 2 << 30
+	target := named(blank(t, size), "TARGET", qemu.USB)
+	target.Removable = true
+	if !t.Run("installation", func(t *testing.T) {
+		alone(t)
+		i := install(t, m.installer("imagefactory.target=serial:TARGET imagefactory.after=poweroff", target, m.cd()))
+		i.takes("TARGET")
+		i.succeedsFrom("write")
+	}) {
+		return
+	}
+	for _, firmware := range []qemu.Firmware{qemu.BIOS, qemu.UEFI} {
+		t.Run(string(firmware), func(t *testing.T) {
+			g := bootMachine(t, qemu.Machine{Firmware: firmware, Disks: []qemu.Disk{target}})
+			checkRunning(t, g) // the recipe removes files that packages know of
+			checkFirmware(t, g, firmware)
+			checkGrown(t, g, size)
+			g.powerOff()
+		})
 	}
 }
 
