@@ -20,9 +20,6 @@ import (
 func testFaults(t *testing.T, m *medium) {
 	const size = 224 << 20
 	t.Run("damaged payload", func(t *testing.T) {
-		if !full() {
-			t.Skip("only with IMAGEFACTORY_TEST=full")
-		}
 		target := named(blank(t, size), "TARGET", qemu.VirtIO)
 		same := unchanged(t, target)
 		damaged := m.damaged(t)
@@ -33,9 +30,6 @@ func testFaults(t *testing.T, m *medium) {
 		same()
 	})
 	t.Run("damaged while reading", func(t *testing.T) {
-		if !full() {
-			t.Skip("only with IMAGEFACTORY_TEST=full")
-		}
 		target := named(blank(t, size), "TARGET", qemu.VirtIO)
 		same := unchanged(t, target)
 		cd := m.cd()
@@ -48,16 +42,12 @@ func testFaults(t *testing.T, m *medium) {
 	})
 	for _, c := range []struct {
 		name   string
-		full   bool
 		medium qemu.Disk
 	}{
-		{"CD taken out", false, m.cd()},
-		{"stick pulled out", true, qemu.Disk{Path: m.iso, Format: "raw", Interface: qemu.USB, Removable: true}},
+		{"CD taken out", m.cd()},
+		{"stick pulled out", qemu.Disk{Path: m.iso, Format: "raw", Interface: qemu.USB, Removable: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if c.full && !full() {
-				t.Skip("only with IMAGEFACTORY_TEST=full")
-			}
 			target := named(blank(t, size), "TARGET", qemu.VirtIO)
 			same := unchanged(t, target)
 			i := install(t, m.installer("", target, c.medium))
@@ -81,9 +71,6 @@ func testFaults(t *testing.T, m *medium) {
 		{"target that cannot be flushed", qemu.Fault{Operation: "flush", Offset: -1}, "/dev/vda"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if !full() {
-				t.Skip("only with IMAGEFACTORY_TEST=full")
-			}
 			target := named(blank(t, size), "TARGET", qemu.VirtIO)
 			other := named(filled(t, size, "mke2fs", "-q", "-F"), "OTHER", qemu.VirtIO)
 			same := unchanged(t, other)
@@ -103,9 +90,6 @@ func testFaults(t *testing.T, m *medium) {
 		})
 	}
 	t.Run("no medium", func(t *testing.T) {
-		if !full() {
-			t.Skip("only with IMAGEFACTORY_TEST=full")
-		}
 		target := named(blank(t, size), "TARGET", qemu.VirtIO)
 		same := unchanged(t, target)
 		i := install(t, m.installer("imagefactory.wait=5", target))
@@ -117,9 +101,6 @@ func testFaults(t *testing.T, m *medium) {
 		same()
 	})
 	t.Run("misspelt argument", func(t *testing.T) {
-		if !full() {
-			t.Skip("only with IMAGEFACTORY_TEST=full")
-		}
 		target := named(blank(t, size), "TARGET", qemu.VirtIO)
 		same := unchanged(t, target)
 		i := install(t, m.installer("imagefactory.dryrun", target, m.cd()))

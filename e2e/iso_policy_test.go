@@ -37,61 +37,62 @@ func testPolicy(t *testing.T, m *medium) {
 	}
 	for _, c := range []struct {
 		name      string
-		full      bool // only in the full tier
 		disks     func(t *testing.T) []qemu.Disk
 		arguments string
 		taken     string   // serial number; "" for a refusal
 		says      []string // on the console
 	}{
-		{name: "smallest empty", full: true, disks: disksOfAllKinds, taken: "SMALL"},
-		{name: "largest empty", full: true, disks: disksOfAllKinds, arguments: "imagefactory.target=largest-empty", taken: "TURNS"},
-		{name: "serial number", full: true, disks: disksOfAllKinds, arguments: "imagefactory.target=serial:MID*", taken: "MIDDLE"},
-		{name: "path", full: true, disks: disksOfAllKinds, arguments: "imagefactory.target=/dev/nvme0n1", taken: "SMALL"},
-		{name: "name by id", full: true, disks: disksOfAllKinds, arguments: "imagefactory.target=by-id:wwn-0x5000c500a1b2c3d4", taken: "TURNS"},
-		{name: "stick by its name", full: true, disks: disksOfAllKinds, arguments: "imagefactory.target=serial:STICK", taken: "STICK"},
-		{name: "wipe", full: true, disks: disksOfAllKinds, arguments: "imagefactory.target=serial:FULL imagefactory.wipe", taken: "FULL"},
+		{name: "smallest empty", disks: disksOfAllKinds, taken: "SMALL"},
+		{name: "largest empty", disks: disksOfAllKinds, arguments: "imagefactory.target=largest-empty", taken: "TURNS"},
+		{name: "serial number", disks: disksOfAllKinds, arguments: "imagefactory.target=serial:MID*", taken: "MIDDLE"},
+		{name: "path", disks: disksOfAllKinds, arguments: "imagefactory.target=/dev/nvme0n1", taken: "SMALL"},
+		{name: "name by id", disks: disksOfAllKinds, arguments: "imagefactory.target=by-id:wwn-0x5000c500a1b2c3d4", taken: "TURNS"},
+		{name: "stick by its name", disks: disksOfAllKinds, arguments: "imagefactory.target=serial:STICK", taken: "STICK"},
+		{name: "wipe", disks: disksOfAllKinds, arguments: "imagefactory.target=serial:FULL imagefactory.wipe", taken: "FULL"},
 		{
-			name: "no wipe", full: true, disks: disksOfAllKinds, arguments: "imagefactory.target=serial:FULL",
+			name: "no wipe", disks: disksOfAllKinds, arguments: "imagefactory.target=serial:FULL",
 			says: []string{"no disk of this machine may be installed on", "holds ext4", "is too small", "serial number"},
 		},
 		{
-			name: "only one of many", full: true, disks: disksOfAllKinds, arguments: "imagefactory.target=only",
+			name: "only one of many", disks: disksOfAllKinds, arguments: "imagefactory.target=only",
 			says: []string{"3 disks fit, and the policy does not say which"},
 		},
 		{
-			name: "two smallest", full: true,
+			name: "two smallest",
 			disks: func(t *testing.T) []qemu.Disk {
 				return []qemu.Disk{named(blank(t, small), "ONE", qemu.VirtIO), named(blank(t, small), "TWO", qemu.SATA), named(blank(t, large), "THREE", qemu.SCSI)}
 			},
 			says: []string{"2 disks are equally the smallest", "ONE", "TWO", "THREE", "is larger than"},
 		},
-		{name: "foreign disks", disks: foreignDisks, says: []string{
-			"no disk of this machine may be installed on",
-			"bcache", "btrfs", "crypto_LUKS", "exfat", "f2fs", "gpt", "jfs", "LVM2_member", "linux_raid_member", "nilfs2", "ntfs", "dos", "reiserfs", "swap", "udf", "vfat", "xfs",
-		}},
 		{
-			name: "too small", full: true,
+			name:  "too small",
 			disks: func(t *testing.T) []qemu.Disk { return []qemu.Disk{named(blank(t, 100<<20), "TINY", qemu.VirtIO)} },
 			says:  []string{"no disk of this machine may be installed on", "is too small: it has 100 MiB and the image needs 192 MiB"},
 		},
 		{
-			name: "no disk", full: true,
+			name:  "no disk",
 			disks: func(t *testing.T) []qemu.Disk { return nil },
 			says:  []string{"this machine has no disk that the installer can see"},
 		},
 		{
-			name: "driver that fails", full: true, disks: disksOfAllKinds, arguments: "nvme.io_queue_depth=none",
+			name: "large sectors",
+			disks: func(t *testing.T) []qemu.Disk {
+				disk := named(blank(t, large), "LARGE-SECTORS", qemu.NVMe)
+				disk.SectorSize = 4096
+				return []qemu.Disk{disk}
+			},
+			says: []string{"has sectors of 4096 bytes, and the image's partition table is made for 512: format it to that size"},
+		},
+		{
+			name: "driver that fails", disks: disksOfAllKinds, arguments: "nvme.io_queue_depth=none",
 			says: []string{"disks may be missing here", "nvme (loading the module nvme: invalid argument)", "a disk behind it may be the one that is meant"},
 		},
 		{
-			name: "driver that fails, and a disk that is named", full: true, disks: disksOfAllKinds,
+			name: "driver that fails, and a disk that is named", disks: disksOfAllKinds,
 			arguments: "nvme.io_queue_depth=none imagefactory.target=serial:MIDDLE", taken: "MIDDLE",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if c.full && !full() {
-				t.Skip("only with IMAGEFACTORY_TEST=full")
-			}
 			disks := c.disks(t)
 			same := unchanged(t, disks...)
 			arguments := strings.TrimSpace(c.arguments)
@@ -106,6 +107,27 @@ func testPolicy(t *testing.T, m *medium) {
 				i.until("done")
 				i.ends()
 			}
+			i.vm.Quit()
+			same()
+		})
+	}
+}
+
+// testForeign checks that no disk which holds what others wrote is taken, whatever it is.
+func testForeign(t *testing.T, m *medium) {
+	disks := foreignDisks(t, m.document.Payload.DiskSize+16<<20)
+	same := unchanged(t, disks...)
+	for _, arguments := range []string{"", "imagefactory.dry_run"} {
+		t.Run("arguments "+arguments, func(t *testing.T) {
+			if arguments != "" && !full() {
+				t.Skip("only with IMAGEFACTORY_TEST=full")
+			}
+			alone(t)
+			i := install(t, m.installer(arguments, append(slices.Clone(disks), m.cd())...))
+			i.refuses(
+				"no disk of this machine may be installed on",
+				"bcache", "btrfs", "crypto_LUKS", "exfat", "f2fs", "gpt", "jfs", "LVM2_member", "linux_raid_member", "nilfs2", "ntfs", "dos", "reiserfs", "swap", "udf", "vfat", "xfs",
+			)
 			i.vm.Quit()
 			same()
 		})
@@ -152,9 +174,8 @@ func (i *installation) refuses(says ...string) {
 	}
 }
 
-// foreignDisks are disks with what others keep on them. All are large enough.
-func foreignDisks(t *testing.T) []qemu.Disk {
-	const size = 208 << 20
+// foreignDisks are disks with what others keep on them.
+func foreignDisks(t *testing.T, size int64) []qemu.Disk {
 	var disks []qemu.Disk
 	add := func(disk qemu.Disk, name string) {
 		disks = append(disks, named(disk, strings.ToUpper(name), qemu.SCSI))
@@ -203,10 +224,6 @@ func raidMember(t *testing.T, size int64) qemu.Disk {
 // testPreserve installs on a disk whose PERSIST holds a file, twice: the
 // file outlives it, the system is new.
 func testPreserve(t *testing.T, m *medium) {
-	if !full() {
-		t.Skip("only with IMAGEFACTORY_TEST=full")
-	}
-	t.Helper()
 	const size = 320 << 20
 	target := named(blank(t, size), "TARGET", qemu.VirtIO)
 	t.Run("first", func(t *testing.T) {

@@ -13,11 +13,7 @@ import (
 // again: the second time all is well, though the policy is to take disks that hold nothing
 // and this one holds half a system. No other disk is ever touched.
 func testPowerCuts(t *testing.T, m *medium) {
-	cuts := 1
-	if full() {
-		cuts = 20
-	}
-	const size = 256 << 20
+	const cuts, size = 20, 256 << 20
 	for n := range cuts {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(4, uint64(n))) // the same moments in every run, as far as machines are equally fast

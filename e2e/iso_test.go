@@ -40,6 +40,7 @@ func TestISO(t *testing.T) {
 			i.checkServer(m, c.firmware, target)
 		})
 	}
+	t.Run("foreign disks", func(t *testing.T) { testForeign(t, m) })
 	t.Run("onto a stick", func(t *testing.T) { testStick(t, m) })
 	t.Run("live", func(t *testing.T) { testLive(t, m) })
 	t.Run("reproducible", func(t *testing.T) {
@@ -145,24 +146,23 @@ func testLive(t *testing.T, m *medium) {
 // TestInstaller tests all that the installer decides, and what it does when something
 // goes wrong, with a disk image that is written in seconds.
 func TestInstaller(t *testing.T) {
+	if !full() {
+		t.Skip("only with IMAGEFACTORY_TEST=full")
+	}
 	m := buildMedium(t, "tiny", tinyDiskRecipe(anyDisk))
 	for _, part := range []struct {
 		name string
-		full bool // only in the full tier
 		test func(*testing.T, *medium)
 	}{
-		{"policy", false, testPolicy},
-		{"preserve", true, testPreserve},
-		{"interfaces", true, testInterfaces},
-		{"prompts", true, testPrompts},
-		{"faults", false, testFaults},
-		{"network", true, testNetwork},
-		{"power cuts", false, testPowerCuts},
+		{"policy", testPolicy},
+		{"preserve", testPreserve},
+		{"interfaces", testInterfaces},
+		{"prompts", testPrompts},
+		{"faults", testFaults},
+		{"network", testNetwork},
+		{"power cuts", testPowerCuts},
 	} {
 		t.Run(part.name, func(t *testing.T) {
-			if part.full && !full() {
-				t.Skip("only with IMAGEFACTORY_TEST=full")
-			}
 			alone(t)
 			part.test(t, m)
 		})

@@ -28,7 +28,7 @@
 #   dhcp-match=set:ipxe,175
 #   dhcp-boot=tag:ipxe,http://boot.example.com/bare-metal/boot.ipxe
 #
-# A GRUB that firmware loads by TFTP reads the menu from the same files, with: configfile (tftp)/bare-metal/grub.cfg
+# A GRUB that firmware loads by TFTP reads the menu from the same files, with: configfile (tftp,ADDRESS)/bare-metal/grub.cfg
 #
 # The console. Everything is shown on the screen and on the first serial port; over the network, and over a cable:
 #
