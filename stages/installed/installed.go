@@ -116,6 +116,24 @@ func Read(st *store.Store, t *tree.Tree) (*Database, error) {
 	return d, nil
 }
 
+// Empty returns the database of a tree that has none: nothing is installed.
+func Empty() *Database {
+	d := &Database{}
+	d.finish(tree.Empty(tree.Time{}))
+	return d
+}
+
+// SettleLinks returns t with alternatives that agree with what is there: choices whose files are gone are none, and
+// links to them go to the best that is left, or away. Remove does that, too; before Drop it is the last
+// occasion.
+func (d *Database) SettleLinks(st *store.Store, t *tree.Tree) (*tree.Tree, error) {
+	w := &writer{reader: reader{store: st, tree: t, dirs: map[string]string{}}, edit: t.Edit()}
+	if err := d.settleAlternatives(w); err != nil {
+		return nil, err
+	}
+	return w.edit.Tree()
+}
+
 // finish puts what both families have in common in order: it sorts, and makes what is derived.
 func (d *Database) finish(t *tree.Tree) {
 	for i := range d.Packages {

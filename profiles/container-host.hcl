@@ -1,0 +1,5 @@
+profile "container-host" {
+  description = "draft"
+  inherits    = "minimal"
+  essential   = false
+}
