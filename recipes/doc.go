@@ -117,7 +117,7 @@
 //	    remove                 units whose files go
 //	  }
 //	  budget {
-//	    packages services      at most so many installed packages, unit files of services
+//	    packages services      at most so many installed packages, unit files as "systemctl list-unit-files" counts them
 //	    size image_size        at most so many bytes of files, of the largest output
 //	  }
 //	  exception { kind*  path*  need  reason* }    any number

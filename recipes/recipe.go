@@ -192,7 +192,7 @@ type Services struct {
 // Budget bounds what an image may hold. 0 is no bound.
 type Budget struct {
 	Packages  int   // installed packages
-	Services  int   // unit files of services
+	Services  int   // unit files, as "systemctl list-unit-files" counts them
 	Size      int64 // of the root's files, in bytes
 	ImageSize int64 // of the largest output, in bytes
 }

@@ -10,14 +10,12 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 
+	"github.com/imagefactory/imagefactory/profiles"
 	"github.com/imagefactory/imagefactory/recipes/decode"
 )
 
 // defaultProfile is the profile of a trim block which names none: only what the block says is left out.
 const defaultProfile = "none"
-
-// trimProfiles are the names of the profiles.
-func trimProfiles() []string { return []string{"container-host", "minimal", "none"} }
 
 var (
 	// unitSuffixes are the types of units (systemd.unit(5)), as alternatives of a pattern.
@@ -43,7 +41,7 @@ func (l *loader) trim(b *decode.Body, r *Recipe) *Trim {
 		return nil
 	}
 	s := decode.New("the trim block", &l.diags, blk.Parts...)
-	t := &Trim{Profile: l.profile(s, defaultProfile, "profile", trimProfiles())}
+	t := &Trim{Profile: l.profile(s, defaultProfile, "profile", profiles.Names())}
 	keep, remove := l.selection(s, "keep"), l.selection(s, "remove")
 	t.Keep, t.Remove = decode.Values(keep), decode.Values(remove)
 	for _, x := range remove {

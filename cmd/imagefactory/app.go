@@ -42,7 +42,7 @@ const (
 	exitFailed = 1 // the build failed, or was interrupted
 	exitUsage  = 2 // the recipe or the command line is wrong
 	exitHost   = 3 // the host lacks something
-	exitCheck  = 4 // a check failed
+	exitCheck  = 4 // a check or a budget failed
 )
 
 // statusError is an error with an exit status of its own.
@@ -141,7 +141,7 @@ func newApp(s streams) *cli.App {
 
 // exitHelp is part of every command's help.
 const exitHelp = `Exit status: 0 done; 1 it failed; 2 the recipe or the command line is wrong;
-3 the host lacks something; 4 a check failed.`
+3 the host lacks something; 4 a check or a budget failed.`
 
 // declare adds what all commands have in common.
 func declare(commands []*cli.Command) {

@@ -14,11 +14,11 @@ func newLockCommand(s streams) *cli.Command {
 	var opts pipelineOptions
 	return &cli.Command{
 		Name:      "lock",
-		Usage:     "pin every package of a recipe",
+		Usage:     "pin every package and container image of a recipe",
 		ArgsUsage: "RECIPE",
 		Description: "Asks the repositories, whatever an earlier lock says, and writes RECIPE.lock: name,\n" +
-			"version, architecture, digest, size and source of every package, and the digests of\n" +
-			"the indexes. build uses it from then on.",
+			"version, architecture, digest, size and source of every package, the digests of the\n" +
+			"indexes, and those of container images. build uses it from then on.",
 		Flags: opts.flags(),
 		Action: func(c *cli.Context) error {
 			path, err := oneArgument(c, "recipe")
@@ -60,6 +60,10 @@ func runLock(ctx context.Context, opts pipelineOptions, s streams) (lockResult, 
 }
 
 func (r lockResult) writeText(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%s: %d packages of the image, %d of its tools\n", r.path, len(r.Packages), len(r.Tools))
+	containers := ""
+	if len(r.Containers) > 0 {
+		containers = fmt.Sprintf(", %d container images", len(r.Containers))
+	}
+	_, err := fmt.Fprintf(w, "%s: %d packages of the image, %d of its tools%s\n", r.path, len(r.Packages), len(r.Tools), containers)
 	return err
 }
