@@ -22,8 +22,10 @@ type Step struct {
 	Name   string       // of that; see Origin.Name
 	Tree   store.Digest // of the root after the stage
 	Claims []Claim      // whose is which path; the first that fits counts
-	// Packages are those that the stage unpacked or took files from.
+	// Packages are those that the stage unpacked.
 	Packages []packages.Package
+	// Sources are packages that the stage took single files of, to put them elsewhere.
+	Sources []packages.Package
 	// Installed is the database of a root that was installed by a program or came whole.
 	Installed *installed.Database
 }
@@ -135,8 +137,7 @@ type walk struct {
 
 	claims  claims
 	shipped map[string][]shipment       // by path of the merged tree
-	content map[store.Digest][]shipment // files of the step's packages by contents
-	members []member
+	content map[store.Digest][]shipment // files of the step's sources by contents
 	blame   *blamer
 	copies  map[store.Digest]string // first path of before with a file's contents; nil until asked for
 	groups  map[uint32][]int        // entries of after by hard link group; nil until asked for
@@ -147,12 +148,10 @@ const undecided = -1
 // prepare reads what the step names.
 func (w *walk) prepare() error {
 	w.claims = newClaims(w.after, w.step.Stage, w.step.Claims)
-	if len(w.step.Packages) > 0 {
-		if err := w.loadPackages(); err != nil {
-			return err
-		}
+	if err := w.unpacked(); err != nil {
+		return err
 	}
-	return nil
+	return w.sources()
 }
 
 // compare finds what the step created, removed and changed.
@@ -410,48 +409,61 @@ func (a *attributor) attribution() *Attribution {
 	return out.compact()
 }
 
-// member is a package of a step.
-type member struct {
-	pkg    packages.Package
-	tree   *tree.Tree
-	origin Origin
-}
-
-// shipment is an entry that a member ships.
+// shipment is an entry that a package ships.
 type shipment struct {
-	member int
+	origin int // the package's
 	entry  *tree.Entry
 }
 
-// loadPackages reads the trees of the step's packages, and indexes them by path and contents.
-func (w *walk) loadPackages() error {
-	for _, p := range w.step.Packages {
-		t, err := tree.Load(w.store, p.Tree)
-		if err != nil {
-			return fmt.Errorf("package %s %s: %w", p.Name, p.Version, err)
-		}
-		w.members = append(w.members, member{p, t, Origin{Kind: Package, Name: p.Name, Version: p.Version, Arch: p.Arch, Stage: w.step.Stage}})
-		scripts, err := readScripts(w.store, p)
-		if err != nil {
-			return fmt.Errorf("package %s %s: %w", p.Name, p.Version, err)
-		}
-		w.scripts = append(w.scripts, scripts)
+// unpacked indexes what the packages ship that the step unpacked, by path, and keeps their scripts.
+func (w *walk) unpacked() error {
+	if len(w.step.Packages) == 0 {
+		return nil
 	}
-	slices.SortStableFunc(w.members, func(a, b member) int {
-		return cmp.Or(cmp.Compare(a.pkg.Name, b.pkg.Name), cmp.Compare(a.pkg.Arch, b.pkg.Arch), cmp.Compare(a.pkg.Version, b.pkg.Version))
-	})
 	w.shipped = make(map[string][]shipment, w.after.Len())
-	w.content = map[store.Digest][]shipment{}
 	places := placer{tree: w.after, real: map[string]string{}}
-	for i := range w.members {
-		entries := w.members[i].tree.Entries()
-		for k := range entries {
-			e := &entries[k]
-			p := places.place(e)
-			w.shipped[p] = append(w.shipped[p], shipment{i, e})
-			if e.Type == tree.Regular && e.Size > 0 {
-				w.content[e.Digest] = append(w.content[e.Digest], shipment{i, e})
+	return w.ship(w.step.Packages, func(p *packages.Package, s shipment) {
+		at := places.place(s.entry)
+		w.shipped[at] = append(w.shipped[at], s)
+	}, func(p *packages.Package) error {
+		scripts, err := readScripts(w.store, p)
+		w.scripts = append(w.scripts, scripts)
+		return err
+	})
+}
+
+// sources indexes the files of the packages that the step took files of, by contents.
+func (w *walk) sources() error {
+	w.content = map[store.Digest][]shipment{}
+	return w.ship(w.step.Sources, func(p *packages.Package, s shipment) {
+		if s.entry.Type == tree.Regular && s.entry.Size > 0 {
+			w.content[s.entry.Digest] = append(w.content[s.entry.Digest], s)
+		}
+	}, nil)
+}
+
+// ship calls entry for everything that packages ship, by name of the package, and end after each
+// package.
+func (w *walk) ship(pkgs []packages.Package, entry func(*packages.Package, shipment), end func(*packages.Package) error) error {
+	pkgs = slices.Clone(pkgs)
+	slices.SortStableFunc(pkgs, func(a, b packages.Package) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Arch, b.Arch), cmp.Compare(a.Version, b.Version))
+	})
+	for i := range pkgs {
+		p := &pkgs[i]
+		t, err := tree.Load(w.store, p.Tree)
+		if err == nil {
+			origin := w.in.index(Origin{Kind: Package, Name: p.Name, Version: p.Version, Arch: p.Arch, Stage: w.step.Stage})
+			entries := t.Entries()
+			for k := range entries {
+				entry(p, shipment{origin, &entries[k]})
 			}
+			if end != nil {
+				err = end(p)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("package %s %s: %w", p.Name, p.Version, err)
 		}
 	}
 	return nil
@@ -487,24 +499,23 @@ func (p *placer) directory(path string) string {
 // byShipment attributes e to the packages that ship it at its path.
 func (w *walk) byShipment(e *tree.Entry, r *record) bool {
 	var who []int
-	plain := nobody // the first package that says nothing special of a directory
+	meant := nobody // the first package that asks for a directory as it is
 	for _, s := range w.shipped[e.Path] {
 		if !sameContents(s.entry, e) {
 			continue
 		}
-		o := w.in.index(w.members[s.member].origin)
-		if e.Type == tree.Directory && plain == nobody && s.entry.Mode == e.Mode && s.entry.UID == e.UID && s.entry.GID == e.GID {
-			plain = o
+		if e.Type == tree.Directory && meant == nobody && s.entry.Mode == e.Mode && s.entry.UID == e.UID && s.entry.GID == e.GID {
+			meant = s.origin
 		}
-		if !slices.Contains(who, o) {
-			who = append(who, o)
+		if !slices.Contains(who, s.origin) {
+			who = append(who, s.origin)
 		}
 	}
 	if len(who) == 0 {
 		return false
 	}
-	if r.origin = who[0]; plain != nobody {
-		r.origin = plain
+	if r.origin = who[0]; meant != nobody {
+		r.origin = meant
 	}
 	if who = slices.DeleteFunc(who, func(o int) bool { return o == r.origin }); len(who) > 0 {
 		r.shared = who
@@ -512,7 +523,7 @@ func (w *walk) byShipment(e *tree.Entry, r *record) bool {
 	return true
 }
 
-// byContents attributes e to a package that has a file of its contents elsewhere.
+// byContents attributes e to the source that has a file of its contents.
 func (w *walk) byContents(e *tree.Entry, r *record) bool {
 	if e.Type != tree.Regular || e.Size == 0 {
 		return false
@@ -527,7 +538,7 @@ func (w *walk) byContents(e *tree.Entry, r *record) bool {
 		return false
 	}
 	k = max(0, k)
-	r.origin = w.in.index(w.members[list[k].member].origin)
+	r.origin = list[k].origin
 	r.from = absolute(list[k].entry.Path)
 	return true
 }

@@ -20,14 +20,14 @@
 //
 // Who in a stage is to name is decided by the first that fits of:
 //
-//  1. a package of the step that ships the path with these contents. Paths are mapped
+//  1. a package that the step unpacked and that ships the path with these contents. Paths are mapped
 //     through the links of directories as stages/rootfs does. Of several packages which ship
 //     the same the first by name is the origin and the others are in Shared; of a directory
 //     it is the first that asks for the mode and owner it has.
 //  2. a package of the database of installed packages of the step, by its list of files. This
 //     is for roots that a program of the host installed, or that came whole.
 //  3. a claim of the step: a path or pattern and its origin, such as a block of the recipe.
-//  4. a package of the step which has a file of these contents elsewhere: boot programs come
+//  4. a source of the step, a package which has a file of these contents: boot programs come
 //     from packages in this way. The path there is in From. Files of less than 256 bytes must
 //     have the same name.
 //  5. for maintainer scripts: what package's it was, see below.

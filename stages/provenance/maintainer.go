@@ -2,7 +2,6 @@ package provenance
 
 import (
 	"bytes"
-	"encoding/json"
 	"path"
 	"slices"
 	"strings"
@@ -26,17 +25,13 @@ var rpmScripts = []header.Tag{header.TagPreIn, header.TagPostIn, header.TagPreTr
 var debScripts = []string{"preinst", "postinst"}
 
 // readScripts returns the text of a package's scripts.
-func readScripts(st *store.Store, p packages.Package) (scriptText, error) {
+func readScripts(st *store.Store, p *packages.Package) (scriptText, error) {
 	s := scriptText{name: p.Name}
 	if p.Control.IsZero() {
 		return s, nil
 	}
-	data, err := st.ReadAll(p.Control)
+	control, err := p.LoadControl(st)
 	if err != nil {
-		return s, err
-	}
-	var control map[string][]byte
-	if err := json.Unmarshal(data, &control); err != nil {
 		return s, err
 	}
 	var text bytes.Buffer
@@ -118,7 +113,7 @@ func newBlamer(w *walk) *blamer {
 	}
 	for _, dir := range []string{"usr/lib/systemd/system", "lib/systemd/system", "usr/lib/systemd/user"} {
 		for _, e := range w.after.Children(dir) {
-			if owner := b.owner(e.Path); owner != "" && b.units[e.Name()] == "" {
+			if owner := b.owner(e.Path); owner != "" && e.Type != tree.Directory && b.units[e.Name()] == "" {
 				b.units[e.Name()] = owner
 			}
 		}
