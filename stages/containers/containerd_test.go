@@ -4,15 +4,21 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/sys/unix"
 
 	"github.com/imagefactory/imagefactory/stages"
 	"github.com/imagefactory/imagefactory/stages/importer/images/imagetest"
@@ -130,8 +136,197 @@ func place(t testing.TB, c *stages.Cache, root rootfs.Root, placed []Image) (*tr
 	return stagetest.Load(t, c.Store, got.Tree), nil
 }
 
-// extract writes what is below a path of the tree into dir, as root.
+// extract writes what is below a path of the tree into dir. Root alone can.
 func extract(t testing.TB, st *store.Store, value *tree.Tree, below, dir string) {
 	t.Helper()
-	writeTree(t, st, value, below, dir)
+	links := map[uint32]string{}
+	for _, e := range value.Subtree(below) {
+		name := filepath.Join(dir, e.Path)
+		err := os.MkdirAll(filepath.Dir(name), 0o755)
+		first, linked := links[e.Link]
+		switch {
+		case e.Link != 0 && linked:
+			err = errors.Join(err, os.Link(first, name))
+			continue
+		case e.Type == tree.Directory:
+			err = errors.Join(err, os.MkdirAll(name, 0o755))
+		case e.Type == tree.Regular:
+			err = errors.Join(err, os.WriteFile(name, []byte(stagetest.Contents(t, st, e)), 0o600))
+		case e.Type == tree.Symlink:
+			err = errors.Join(err, os.Symlink(e.Target, name))
+		case e.Type == tree.CharDevice:
+			err = errors.Join(err, unix.Mknod(name, unix.S_IFCHR|e.Mode, int(unix.Mkdev(e.Major, e.Minor))))
+		default:
+			t.Fatalf("%s is a %s", e.Path, e.Type)
+		}
+		links[e.Link] = name
+		err = errors.Join(err, os.Lchown(name, int(e.UID), int(e.GID)))
+		for _, x := range e.Xattrs {
+			err = errors.Join(err, unix.Lsetxattr(name, x.Name, x.Value, 0))
+		}
+		if e.Type != tree.Symlink {
+			err = errors.Join(err, os.Chmod(name, os.FileMode(e.Mode&0o777)))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// daemon is containerd over an extracted tree.
+type daemon struct {
+	testing.TB
+	dir     string
+	cmd     *exec.Cmd
+	out     bytes.Buffer
+	address string
+}
+
+func (d *daemon) start() {
+	d.Helper()
+	config := filepath.Join(d.dir, "config.toml")
+	text := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\n[grpc]\naddress = %q\n[plugins.\"io.containerd.gc.v1.scheduler\"]\nstartup_delay = \"1ms\"\n", filepath.Join(d.dir, "var/lib/containerd"), filepath.Join(d.dir, "run"), d.address)
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		d.Fatal(err)
+	}
+	d.out.Reset()
+	d.cmd = exec.Command("containerd", "--config", config)
+	d.cmd.Stdout, d.cmd.Stderr = &d.out, &d.out
+	if err := d.cmd.Start(); err != nil {
+		d.Fatal(err)
+	}
+	for range 200 {
+		if exec.Command("ctr", "--address", d.address, "version").Run() == nil {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	d.stop()
+	d.Fatalf("containerd does not start:\n%s", d.out.String())
+}
+
+func (d *daemon) stop() {
+	d.Helper()
+	d.cmd.Process.Signal(os.Interrupt) // it may have ended
+	d.cmd.Wait()                       // it says how in its log
+}
+
+// ctr runs the client, which has to succeed.
+func (d *daemon) ctr(args ...string) string {
+	d.Helper()
+	out, err := exec.Command("ctr", append([]string{"--address", d.address, "--namespace", "k8s.io"}, args...)...).CombinedOutput()
+	if err != nil {
+		d.Fatalf("ctr %s: %v\n%s\n%s", strings.Join(args, " "), err, out, d.out.String())
+	}
+	return string(out)
+}
+
+func TestContainerd(t *testing.T) {
+	for _, program := range []string{"containerd", "ctr"} {
+		imagetest.Need(t, program, "containerd")
+	}
+	imagetest.Policy(t, imagetest.Anything)
+	c, s, l := stagetest.Cache(t), imagetest.Serve(t), imagetest.NewLayout(t)
+	hello := layerOf(t, tar.Header{Name: "hello", Linkname: string(program(t))})
+	greeting := layerOf(t, tar.Header{Name: "etc/", Typeflag: tar.TypeDir}, tar.Header{Name: "etc/message", Linkname: "good morning", Mode: 0o644})
+	config := map[string]any{"Entrypoint": []string{"/hello", "a", "b"}}
+	one := l.ImageOf("amd64", config, hello, greeting)
+	list := l.List(map[string]imagetest.Descriptor{"amd64": one, "arm64": l.Image("arm64", imagetest.Members(t, "arm"))})
+	tagged := s.Push(t, l.Tag(list), "base/hello:1")
+	two := l.ImageOf("amd64", config, hello)
+	s.Push(t, l.Tag(two), "base/plain:2")
+	name := strings.TrimPrefix(tagged, "docker://")
+	plain := s.Host + "/base/plain@" + two.Digest
+
+	root := rooted(t, c, "usr/bin/containerd")
+	placed := pull(t, c, Source{Reference: name, Arch: arch, Runtime: Containerd}, Source{Reference: plain, Arch: arch, Runtime: Containerd})
+	placedTree, err := place(t, c, root, placed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The layer that both have was asked for once: 2 layers and 2 configurations.
+	if n := s.Blobs.Load(); n != 4 {
+		t.Errorf("%d blobs were asked for", n)
+	}
+
+	d := &daemon{TB: t, dir: t.TempDir()}
+	d.address = filepath.Join(d.dir, "c.sock")
+	extract(t, c.Store, placedTree, "var/lib/containerd", d.dir)
+	s.Close() // no network
+	d.start()
+	defer func() { d.stop() }()
+	listed := d.ctr("images", "ls")
+	for _, want := range []string{name + " ", s.Host + "/base/hello@" + list.Digest + " ", plain + " ", "io.cri-containerd.image=managed"} {
+		if !strings.Contains(listed, want) {
+			t.Errorf("ctr images ls does not list %q:\n%s", want, listed)
+		}
+	}
+	complete := func() {
+		t.Helper()
+		checked := d.ctr("images", "check")
+		if strings.Count(checked, "complete (3/3)") != 3 || strings.Count(checked, "complete (2/2)") != 2 {
+			t.Errorf("ctr images check:\n%s", checked)
+		}
+	}
+	complete()
+	// The CRI service, which the kubelet asks, knows them by all their names.
+	cri := criImages(t, d.address)
+	for _, want := range []string{name, s.Host + "/base/hello@" + list.Digest, plain} {
+		if !strings.Contains(cri, want) {
+			t.Errorf("CRI does not list %q: %q", want, cri)
+		}
+	}
+	// Garbage is collected when containerd starts and when something is removed: what
+	// only that image had goes, and nothing else.
+	d.stop()
+	d.start()
+	complete()
+	d.ctr("images", "rm", "--sync", plain, placed[1].Config.Digest.String())
+	d.stop()
+	d.start()
+	if checked := d.ctr("images", "check"); strings.Count(checked, "complete (3/3)") != 3 || strings.Contains(checked, "2/2") {
+		t.Errorf("after a collection:\n%s", checked)
+	}
+	if there := d.ctr("content", "ls", "-q"); strings.Contains(there, two.Digest) || strings.Count(there, "sha256:") != 5 {
+		t.Errorf("after a collection there are\n%s", there)
+	}
+	// Run unpacks what is not unpacked yet.
+	if out := d.ctr("run", "--rm", "--snapshotter", "native", "--runc-binary", "runc", name, "first"); !strings.Contains(out, "good morning <nil> 3") {
+		t.Errorf("%q", out)
+	}
+}
+
+// criImages asks the CRI service of containerd for its images, and returns the answer as
+// it comes: a message of Protocol Buffers, in which names are themselves.
+func criImages(t testing.TB, address string) string {
+	t.Helper()
+	client := http.Client{Transport: &http2.Transport{
+		AllowHTTP: true,
+		DialTLSContext: func(ctx context.Context, _, _ string, _ *tls.Config) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", address)
+		},
+	}}
+	defer client.CloseIdleConnections()
+	var got string
+	for range 100 { // the service starts after containerd itself
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://containerd/runtime.v1.ImageService/ListImages", bytes.NewReader(make([]byte, 5)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/grpc")
+		request.Header.Set("TE", "trailers")
+		answer, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := io.ReadAll(answer.Body)
+		answer.Body.Close() // it was read
+		if got = string(p); err == nil && len(got) > 5 {
+			return got
+		}
+		got = fmt.Sprint(err, answer.Header, answer.Trailer)
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatalf("CRI does not list images: %s", got)
+	return ""
 }
