@@ -126,7 +126,8 @@
 // In globs of paths, "**" is any number of directories and the rest is path.Match. A path stands for what is below it, too.
 // What is in the image when a budget is exceeded makes the build fail, with exit status 4. After trimming, what is left must
 // be whole; an exception says what may be missing: kind is "library", "interpreter", "unit", "symlink", "module" or
-// "account", path a glob of what needs it, need a glob of what is needed, and reason why the system works without.
+// "account", path a glob of what needs it ("**" at its end only), need a glob of what is needed, by default of anything, and
+// reason why the system works without.
 //
 //	disk {
 //	  layout  string      "single", or none: then every partition is written out

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -13,6 +14,8 @@ import (
 	"github.com/imagefactory/imagefactory/distros"
 	"github.com/imagefactory/imagefactory/installer/config"
 	"github.com/imagefactory/imagefactory/installer/disks"
+	"github.com/imagefactory/imagefactory/stages/containers"
+	"github.com/imagefactory/imagefactory/stages/guard"
 )
 
 // full uses every block and attribute of the language.
@@ -362,7 +365,7 @@ func TestLoadEverything(t *testing.T) {
 		Budget:   Budget{Packages: 376, Services: 143, Size: 770 << 20, ImageSize: 1 << 30},
 		Exceptions: []Exception{
 			{Kind: "library", Path: "/usr/lib/foo.so", Need: "libbar.so.*", Reason: "loaded only where it is there"},
-			{Kind: "symlink", Path: "/etc/**", Need: "*", Reason: "filled in by the node"},
+			{Kind: "symlink", Path: "/etc/**", Reason: "filled in by the node"},
 		},
 	})
 	same(t, "images to pin", r.Request().Containers, []string{
@@ -402,6 +405,13 @@ func TestMediaWordsAreTheInstallers(t *testing.T) {
 	same(t, "matches", TargetMatches, []string{config.MatchSmallestEmpty, config.MatchLargestEmpty, config.MatchOnly})
 	transports := []string{disks.NVMe, disks.SATA, disks.ATA, disks.SAS, disks.SCSI, disks.VirtIO, disks.USB, disks.MMC, disks.FC, disks.ISCSI, disks.Xen}
 	same(t, "transports", Transports, transports)
+}
+
+// TestTrimmingWordsAreTheStages compares what recipes may say with what the stages know.
+func TestTrimmingWordsAreTheStages(t *testing.T) {
+	same(t, "kinds of exceptions", ExceptionKinds, slices.Sorted(slices.Values(guard.Kinds)))
+	same(t, "runtimes", slices.Sorted(slices.Values(Runtimes)), containers.Runtimes())
+	same(t, "namespace", DefaultNamespace, containers.DefaultNamespace)
 }
 
 // TestOtherOutputsKeepTheirIdentity guards the caches and the locks: what was added to the language changes nothing for recipes

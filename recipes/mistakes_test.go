@@ -403,6 +403,7 @@ var mistakes = []mistake{
 	{name: "exception without anything", new: trim(`exception {}`)},
 	{name: "exception of an unknown kind", new: trim("exception {\n    kind = \"lib\"\n    path = \"/usr/lib/x.so\"\n    reason = \"never loaded\"\n  }")},
 	{name: "exception for a relative path", new: trim("exception {\n    kind = \"library\"\n    path = \"x.so\"\n    need = \"\"\n    reason = \" \"\n  }")},
+	{name: "exception for stars in the middle", new: trim("exception {\n    kind = \"library\"\n    path = \"/usr/**/x.so\"\n    reason = \"never loaded\"\n  }")},
 	{name: "exception with a label", new: trim("exception \"library\" {}")},
 
 	// Containers.

@@ -200,8 +200,8 @@ type Budget struct {
 // Exception is something that is missing after trimming and may be.
 type Exception struct {
 	Kind   string // one of ExceptionKinds; required
-	Path   string // glob of paths of what needs it; required
-	Need   string // glob of what is needed; default "*"
+	Path   string // glob of paths of what needs it, with "**" as its last element only; required
+	Need   string // glob of what is needed; empty: anything
 	Reason string // why the system works without it; required
 }
 

@@ -273,7 +273,7 @@ func (l *loader) exceptions(s *decode.Body) []Exception {
 	var out []Exception
 	for _, blk := range s.Repeated("exception", "") {
 		b := decode.New("the exception block", &l.diags, blk.Parts...)
-		e := Exception{Need: "*"}
+		var e Exception
 		if b.Require("kind", `kind = "library"`) {
 			t := b.Text("kind")
 			e.Kind = t.Value
@@ -284,8 +284,8 @@ func (l *loader) exceptions(s *decode.Body) []Exception {
 		if b.Require("path", `path = "/usr/lib/plugins/*.so"`) {
 			t := b.Text("path")
 			e.Path = t.Value
-			if t.Range.Filename != "" {
-				l.pathGlob(t)
+			if t.Range.Filename != "" && l.pathGlob(t) && strings.Contains(strings.TrimSuffix(t.Value, "/**"), "**") {
+				l.errorf(t.Range, "Invalid pattern", "In an exception \"**\" stands at the end of a path only: %q is whatever is below the directory. Name the directories before it.", "/usr/lib/**")
 			}
 		}
 		if t := b.Text("need"); t.Range.Filename != "" {
