@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -92,9 +94,9 @@ func testFaults(t *testing.T, m *medium) {
 	t.Run("no medium", func(t *testing.T) {
 		target := named(blank(t, size), "TARGET", qemu.VirtIO)
 		same := unchanged(t, target)
-		i := install(t, m.installer("imagefactory.wait=5", target))
-		if _, err := i.vm.Console.Expect(i.ctx, regexp.MustCompile(`(?s)FAILED \(medium\).*Nothing was written`)); err != nil {
-			t.Error(err)
+		i := install(t, m.installer("imagefactory.wait=5 imagefactory.events=ttyS0", target))
+		if failed := i.fails("no medium with the id", "Nothing was written"); failed.Stage != "medium" {
+			t.Errorf("it failed at %q", failed.Stage)
 		}
 		i.prompt()
 		i.vm.Quit()
@@ -220,19 +222,9 @@ func testNetwork(t *testing.T, m *medium) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var interrupted atomic.Int64
-			server := httptest.NewServer(c.serve(&interrupted))
-			defer server.CloseClientConnections()
-			t.Cleanup(server.Close)
-			_, port, err := net.SplitHostPort(server.Listener.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
 			target := named(blank(t, size), "TARGET", qemu.VirtIO)
-			machine := m.installer("", target)
-			machine.Kernel, machine.Initrd = filepath.Join(m.pxe, "kernel"), filepath.Join(m.pxe, "initramfs")
-			// 10.0.2.2 is this host, in the network that QEMU makes.
-			machine.Cmdline = "console=ttyS0,115200 loglevel=4 imagefactory.url=http://10.0.2.2:" + port + " imagefactory.events=ttyS0 imagefactory.after=poweroff" + c.arguments
-			i := install(t, machine)
+			url := m.serve(t, c.serve(&interrupted))
+			i := install(t, m.netInstaller("imagefactory.url="+url+" imagefactory.events=ttyS0 imagefactory.after=poweroff"+c.arguments, target))
 			if c.says == nil {
 				i.succeeds()
 				m.checkInstalled(t, target.Path)
@@ -246,24 +238,56 @@ func testNetwork(t *testing.T, m *medium) {
 				}
 				return
 			}
-			i.failsOnConsole(c.says...)
+			i.fails(c.says...)
 			i.prompt()
 		})
 	}
+	t.Run("events", func(t *testing.T) {
+		heard := make(chan event, 100)
+		mux := http.NewServeMux()
+		mux.Handle("/", files)
+		mux.HandleFunc("POST /events", func(_ http.ResponseWriter, r *http.Request) {
+			var e event
+			if err := json.NewDecoder(r.Body).Decode(&e); err != nil {
+				t.Error(err)
+			}
+			heard <- e
+		})
+		target := named(blank(t, size), "TARGET", qemu.VirtIO)
+		url := m.serve(t, mux)
+		i := install(t, m.netInstaller("imagefactory.url="+url+" imagefactory.events="+url+"/events imagefactory.dry_run imagefactory.after=poweroff", target))
+		i.ends()
+		close(heard)
+		var names []string
+		for e := range heard {
+			names = append(names, e.Event)
+		}
+		if want := []string{"started", "medium", "disks", "decision", "done"}; !slices.Equal(names, want) {
+			t.Errorf("the events %q arrived, not %q", names, want)
+		}
+	})
 }
 
-// failsOnConsole is fails for installations that may not know yet where events go.
-func (i *installation) failsOnConsole(texts ...string) {
-	i.t.Helper()
-	if _, err := i.vm.Console.Expect(i.ctx, regexp.MustCompile(`(?s)FAILED \(.*?\n-{20,}`)); err != nil {
-		i.t.Fatal(err)
+// serve starts a web server for the time of the test and returns its address in the network of machines, where this host
+// is 10.0.2.2.
+func (m *medium) serve(t *testing.T, handler http.Handler) string {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	t.Cleanup(server.CloseClientConnections) // runs first: a stalled answer would never end
+	_, port, err := net.SplitHostPort(server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
 	}
-	_, message, _ := strings.Cut(string(i.vm.Console.Transcript()), "FAILED (")
-	for _, text := range texts {
-		if !strings.Contains(message, text) {
-			i.t.Errorf("the console does not say %q: %s", text, message)
-		}
-	}
+	return "http://10.0.2.2:" + port
+}
+
+// netInstaller returns a machine that starts the installer as a boot loader from the network would.
+func (m *medium) netInstaller(arguments string, disks ...qemu.Disk) qemu.Machine {
+	machine := m.installer("", disks...)
+	machine.Kernel, machine.Initrd = filepath.Join(m.pxe, "kernel"), filepath.Join(m.pxe, "initramfs")
+	machine.Cmdline = "console=ttyS0,115200 loglevel=4 " + arguments
+	return machine
 }
 
 // cut is an answer that ends after left bytes, and with it the connection.

@@ -249,13 +249,27 @@ func testPreserve(t *testing.T, m *medium) {
 		i.vm.Quit()
 		same()
 	})
-	t.Run("again", func(t *testing.T) {
-		i := install(t, m.installer("imagefactory.target=only imagefactory.preserve=PERSIST imagefactory.after=poweroff", target, m.cd()))
-		i.succeeds()
+	const preserving = "imagefactory.target=only imagefactory.preserve=PERSIST imagefactory.after=poweroff"
+	preserved := func(t *testing.T) {
+		t.Helper()
 		back := filepath.Join(t.TempDir(), "photograph")
 		command(t, "debugfs", "-R", "dump photograph "+back, where)
 		compareFiles(t, file, back)
 		checkFilesystem(t, target.Path, persist.Start*sector, persist.Size*sector)
+	}
+	t.Run("cut short", func(t *testing.T) {
+		i := install(t, m.installer(preserving, target, m.cd()))
+		for e := i.until("write"); e.Done < e.Total/2; e = i.until("write") {
+		}
+		if err := i.vm.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		preserved(t)
+	})
+	t.Run("again", func(t *testing.T) {
+		i := install(t, m.installer(preserving, target, m.cd()))
+		i.succeeds()
+		preserved(t)
 		checkFilesystem(t, target.Path, root.Start*sector, root.Size*sector)
 		compareRange(t, m.raw, target.Path, list[0].Start*sector, list[0].Size*sector)
 		if out := command(t, "sgdisk", "--verify", target.Path); !strings.Contains(out, "No problems found") {

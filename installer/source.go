@@ -81,20 +81,43 @@ func (m *machine) findMedium(ctx context.Context) error {
 
 // startReport opens the ways that events go.
 func (m *machine) startReport(ctx context.Context) error {
-	if name := m.config.Events.Console; name != "" {
-		if err := m.consoles.OpenEvents("/dev", name); err != nil {
-			// The installation matters more than who hears of it.
-			m.say("Events cannot be written: %v.", err)
-		}
-	}
+	m.writeEvents(m.config.Events)
 	if url := m.config.Events.URL; url != "" {
 		if err := m.connect(ctx); err != nil {
 			m.say("Events cannot be sent to %s: %v.", url, err)
 			return nil
 		}
-		m.report.To(m.life, url, func(err error) { m.say("%v.", err) })
+		m.postEvents(m.config.Events)
 	}
 	return nil
+}
+
+// startReportEarly opens those ways that the command line names, so that whoever listens there hears of failures before the document
+// is read, too. An address is used once the network is up, which is not brought up for that.
+func (m *machine) startReportEarly() {
+	if m.arguments.Events == nil {
+		return
+	}
+	m.writeEvents(*m.arguments.Events)
+	if m.connection != nil {
+		m.postEvents(*m.arguments.Events)
+	}
+}
+
+func (m *machine) writeEvents(to config.Events) {
+	if to.Console == "" {
+		return
+	}
+	if err := m.consoles.OpenEvents("/dev", to.Console); err != nil {
+		// The installation matters more than who hears of it.
+		m.say("Events cannot be written: %v.", err)
+	}
+}
+
+func (m *machine) postEvents(to config.Events) {
+	if to.URL != "" {
+		m.report.To(m.life, to.URL, func(err error) { m.say("%v.", err) })
+	}
 }
 
 // connect brings up the network unless it is up.
@@ -174,6 +197,7 @@ func (m *machine) fetchDocument(ctx context.Context) error {
 	if err := m.connect(ctx); err != nil {
 		return err
 	}
+	m.startReportEarly()
 	s := webSource{m.arguments.URL, m.arguments.Wait, m.say}
 	m.say("Fetching %s%s for up to %.0f seconds.", s.url, config.NetworkPath, s.wait.Seconds())
 	document, err := s.ReadFile(ctx, config.NetworkPath)

@@ -191,6 +191,7 @@ func (m *machine) session() error {
 	if _, err := config.ParseArguments(m.line); err != nil {
 		return fmt.Errorf("the kernel's command line: %w", err)
 	}
+	m.startReportEarly()
 	if m.monitor == nil {
 		m.stage = "drivers"
 		if err := m.startDrivers(); err != nil {
