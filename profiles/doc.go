@@ -37,6 +37,7 @@
 //	paths "NAME" {         files which go, whoever owns them
 //	  globs       list     as in a recipe: elements of path.Match, "**" for any number of them
 //	  except      list     globs of what stays among them
+//	  unless      list     globs of packages: while any of them is kept, the files stay
 //	  reason      text
 //	}
 //

@@ -7,7 +7,7 @@ profile "minimal" {
 
   role "system" {
     reason   = "distributions expect it of every system"
-    packages = ["base-files", "base-passwd", "filesystem", "setup", "*-release", "system-release", "netbase", "tzdata"]
+    packages = ["base-files", "filesystem", "setup", "*-release", "system-release", "netbase", "tzdata"]
   }
 
   role "packages" {
@@ -22,7 +22,7 @@ profile "minimal" {
     globs = [
       "/usr/share/doc/**", "/usr/share/doc-base/**", "/usr/share/gtk-doc/**", "/usr/share/help/**", "/usr/share/info/**",
       "/usr/share/man/**", "/usr/share/lintian/**", "/usr/share/linda/**", "/usr/share/bug/**",
-      "/usr/local/share/man/**", "/var/cache/man/**",
+      "/usr/local/share/man/**", "/var/cache/man/**", "/var/log/README",
     ]
     except = [
       # The licences come with the copies that are given away.
@@ -39,11 +39,11 @@ profile "minimal" {
   paths "caches" {
     reason = "what reads them makes them anew"
     globs = [
-      "/var/cache/apt/**", "/var/cache/debconf/*-old", "/var/cache/dnf/**", "/var/cache/libdnf5/**", "/var/cache/yum/**", "/var/cache/ldconfig/**",
-      "/var/lib/apt/lists/**", "/var/log/**", "/usr/lib/python3*/**/__pycache__", "/usr/share/python3/**/__pycache__",
-      "/var/lib/dpkg/*-old", "/etc/*-",
+      "/etc/*-", "/usr/lib/python3*/**/__pycache__", "/usr/share/**/__pycache__", "/var/cache/apt/**", "/var/cache/debconf/*-old", "/var/cache/dnf/**",
+      "/var/cache/ldconfig/**", "/var/cache/libdnf5/**", "/var/cache/yum/**", "/var/lib/apt/lists/**", "/var/lib/dpkg/*-old",
+      "/var/log/**/*.log", "/var/log/**/*.log.*",
     ]
-    except = ["/var/cache/apt/archives", "/var/lib/apt/lists/partial", "/var/log/*", "/var/log/journal"]
+    except = ["/var/cache/apt/archives/partial", "/var/lib/apt/lists/partial"]
   }
 
   paths "completions" {

@@ -60,6 +60,7 @@ type Manager struct {
 type PathRule struct {
 	Name          string
 	Globs, Except []string
+	Unless        []string // packages any of which lets the files stay
 	Reason        string
 }
 
@@ -191,7 +192,7 @@ func load(files map[string]decode.Part, name string) (*Profile, hcl.Diagnostics)
 		p.Needs = append(p.Needs, Need{label, globs(b, "of"), globs(b, "on"), b.Bool("drop", false), reason(b)})
 	})
 	each("paths", func(label string, b *decode.Body) {
-		p.Paths = append(p.Paths, PathRule{label, pathGlobs(b, "globs"), pathGlobs(b, "except"), reason(b)})
+		p.Paths = append(p.Paths, PathRule{label, pathGlobs(b, "globs"), pathGlobs(b, "except"), globs(b, "unless"), reason(b)})
 	})
 	each("leftovers", func(label string, b *decode.Body) {
 		p.Leftovers = append(p.Leftovers, Leftover{label, globs(b, "packages"), pathGlobs(b, "paths")})

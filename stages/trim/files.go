@@ -3,7 +3,6 @@ package trim
 import (
 	"strings"
 
-	"github.com/imagefactory/imagefactory/profiles"
 	"github.com/imagefactory/imagefactory/stages/installed"
 	"github.com/imagefactory/imagefactory/stages/tree"
 )
@@ -34,20 +33,23 @@ func pathRules(t *tree.Tree, p *plan, o Options) []rule {
 	}
 	add(recipeRule, "the recipe names them", append(pathsIn(o.Remove), o.Paths...), nil, false)
 	for _, r := range p.profile.Paths {
+		if p.keepsAny(r.Unless) {
+			continue
+		}
 		add(r.Name, r.Reason, r.Globs, r.Except, false)
 	}
 	for _, r := range p.profile.Leftovers {
-		if !p.keepsAny(r) {
+		if !p.keepsAny(r.Packages) {
 			add(r.Name, "what made them went: "+strings.Join(r.Packages, ", "), r.Paths, nil, true)
 		}
 	}
 	return rules
 }
 
-// keepsAny reports whether a package of the rule is kept.
-func (p *plan) keepsAny(r profiles.Leftover) bool {
+// keepsAny reports whether a package is kept that one of the globs matches.
+func (p *plan) keepsAny(names []string) bool {
 	for id := range p.kept {
-		if _, ok := matchName(r.Packages, p.db.Package(id).Name); ok {
+		if _, ok := matchName(names, p.db.Package(id).Name); ok {
 			return true
 		}
 	}

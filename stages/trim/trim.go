@@ -11,6 +11,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/profiles"
 	"github.com/imagefactory/imagefactory/stages"
+	"github.com/imagefactory/imagefactory/stages/guard"
 	"github.com/imagefactory/imagefactory/stages/installed"
 	"github.com/imagefactory/imagefactory/stages/rootfs"
 	"github.com/imagefactory/imagefactory/stages/services"
@@ -32,7 +33,11 @@ type Options struct {
 	Paths     []string         `json:"paths,omitempty"`     // globs of paths that go
 	Requested []string         `json:"requested,omitempty"` // packages that the recipe names
 	Services  services.Changes `json:"services"`
-	Epoch     int64            `json:"epoch"` // time of what is made, in seconds since 1970
+	// Modules are classes of kernel modules that stay besides the profile's (see stages/trim/modules).
+	Modules []string `json:"modules,omitempty"`
+	// Exceptions are what the checks must not report, besides the profile's.
+	Exceptions []guard.Exception `json:"exceptions,omitempty"`
+	Epoch      int64             `json:"epoch"` // time of what is made, in seconds since 1970
 }
 
 // Result is a trimmed root.
@@ -137,6 +142,9 @@ func (w *trimming) run() (*tree.Tree, Report, error) {
 		return nil, Report{}, err
 	}
 	if t, err = dropLinks(w.before, t, newGlobs(w.before, w.profile.Links)); err != nil {
+		return nil, Report{}, err
+	}
+	if err := w.check(t); err != nil {
 		return nil, Report{}, err
 	}
 	if err := w.describe(t); err != nil {
