@@ -273,7 +273,11 @@ func (w *walk) moves() {
 		}
 		if list := gone[e.Digest]; e.Size > 0 && len(list) > 0 {
 			// The one that kept its name, or else the first.
-			k := max(0, slices.IndexFunc(list, func(i int) bool { return w.before.Entries()[i].Name() == e.Name() }))
+			k := slices.IndexFunc(list, func(i int) bool { return w.before.Entries()[i].Name() == e.Name() })
+			if k < 0 && e.Size < shortest {
+				return false
+			}
+			k = max(0, k)
 			w.inherit(j, list[k], "renamed from ")
 			gone[e.Digest] = slices.Delete(slices.Clone(list), k, k+1)
 			return true
@@ -356,7 +360,7 @@ func (w *walk) byScripts(e *tree.Entry, old record, was bool, r *record) bool {
 	return name != ""
 }
 
-// shortest is the size in bytes of the shortest file that counts as a copy.
+// shortest is the size in bytes of the shortest file that its contents tell from all others.
 const shortest = 256
 
 // copyOf returns the path of the tree before which has the contents of e.

@@ -14,8 +14,9 @@
 //     (security.selinux), which every path has.
 //   - A file that goes from one path to another in a stage (same bytes, the old path gone)
 //     keeps its origin; so does another name of a file that was there. Both are recorded as
-//     changes. A copy is new, and has the path it is a copy of in From, when it is of at
-//     least 256 bytes: short files are alike by chance.
+//     changes. A copy is new, and has the path it is a copy of in From. Files of less than 256
+//     bytes are alike by chance: they count as renamed only under the same name, and never
+//     as copies.
 //   - When contents are replaced, the origin they had is kept in Earlier.
 //
 // Who in a stage is to name is decided by the first that fits of:
