@@ -34,9 +34,10 @@
 //
 //   - dpkg: the stanza in status, the package's files in info, lines of extended_states,
 //     diversions (what was diverted comes back to its place), statoverride and
-//     triggers. Lines of md5sums and of the field Conffiles about files that are gone from
-//     packages that stay are taken out, so that `dpkg --verify` has nothing to report;
-//     .list keeps them: dpkg itself has there what `path-exclude` kept from being installed.
+//     triggers. Lines of .list, of .md5sums and of the field Conffiles about files that are gone from
+//     packages that stay are taken out, so that `dpkg --verify` has nothing to report. (It reports
+//     what .list has and the root has not, even where dpkg itself left it out because of
+//     path-exclude.)
 //   - alternatives, of dpkg and of chkconfig: what no longer exists is no choice; a link to
 //     it goes to the best that is left, or away.
 //   - rpm: the database is written anew in SQLite's format, and files that are gone have the state

@@ -55,7 +55,7 @@ func (d *Database) removeDeb(w *writer, gone map[string]struct{}) error {
 	if err := w.rewriteStanzas(extendedStates, keep, nil); err != nil {
 		return err
 	}
-	if err := d.settleSums(w, gone); err != nil {
+	if err := d.settleLists(w, gone); err != nil {
 		return err
 	}
 	if err := d.settleTriggers(w, infos); err != nil {
@@ -63,8 +63,14 @@ func (d *Database) removeDeb(w *writer, gone map[string]struct{}) error {
 	}
 	err := w.rewriteLines(dpkgDir+"/statoverride", func(line string) string {
 		words := strings.SplitN(line, " ", 4)
-		if len(words) == 4 && !w.exists(words[3]) {
-			return ""
+		if len(words) < 4 || w.exists(words[3]) {
+			return line
+		}
+		// What was never there waits for a package; what went with one does not.
+		for _, id := range d.Owners(words[3]) {
+			if _, ok := gone[id]; ok {
+				return ""
+			}
 		}
 		return line
 	})
@@ -168,18 +174,27 @@ func (d *debDatabase) has(w *writer, pkg, name string) bool {
 	return ok
 }
 
-// settleSums takes files that are gone out of the lists of digests of packages that stay.
-func (d *Database) settleSums(w *writer, gone map[string]struct{}) error {
+// settleLists takes files that are gone out of the lists of files, and of their digests, of packages that stay.
+func (d *Database) settleLists(w *writer, gone map[string]struct{}) error {
 	for i, p := range d.Packages {
 		if _, ok := gone[p.ID]; ok {
 			continue
 		}
 		f := d.deb.packages[i]
-		name := dpkgInfo + "/" + f.info + ".md5sums"
+		base := dpkgInfo + "/" + f.info
 		if f.file != dpkgStatus {
-			name = f.file + ".md5sums"
+			base = f.file
 		}
-		err := w.rewriteLines(name, func(line string) string {
+		err := w.rewriteLines(base+".list", func(line string) string {
+			if !d.deb.has(w, p.Name, line) {
+				return ""
+			}
+			return line
+		})
+		if err != nil {
+			return err
+		}
+		err = w.rewriteLines(base+".md5sums", func(line string) string {
 			if _, file, ok := strings.Cut(line, "  "); ok && !d.deb.has(w, p.Name, "/"+file) {
 				return ""
 			}
