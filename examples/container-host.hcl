@@ -54,7 +54,6 @@ rootfs {
     "nftables",
     "ipset",
     "conntrack",
-    "ebtables",
     "ethtool",
     "socat",
   ]

@@ -2,17 +2,12 @@ package recipes
 
 import (
 	"maps"
-	"regexp"
 	"slices"
+	"strings"
 
+	"github.com/imagefactory/imagefactory/baselines"
 	"github.com/imagefactory/imagefactory/recipes/decode"
 )
-
-// ruleIdentifier has the identifiers of rules.
-var ruleIdentifier = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
-
-// baselineNames are the names of the baselines.
-func baselineNames() []string { return []string{"baseline"} }
 
 // harden reads the harden block.
 func (l *loader) harden(b *decode.Body) *Harden {
@@ -23,13 +18,17 @@ func (l *loader) harden(b *decode.Body) *Harden {
 	s := decode.New("the harden block", &l.diags, blk.Parts...)
 	h := &Harden{}
 	if s.Require("profile", `profile = "baseline"`) {
-		h.Profile = l.profile(s, "", "baseline", baselineNames())
+		h.Profile = l.profile(s, "", "baseline", baselines.Names())
 	}
-	h.Skip = decode.Values(l.distinct(s, "skip", "Duplicate rule", l.rule))
+	rules, err := baselines.Load(h.Profile)
+	if err != nil { // it was reported
+		rules = nil
+	}
+	h.Skip = decode.Values(l.distinct(s, "skip", "Duplicate rule", func(t decode.Text) bool { return l.rule(rules, t, []string{t.Value}, nil) }))
 	h.Set = s.Map("set")
 	for _, id := range slices.Sorted(maps.Keys(h.Set)) {
 		at := decode.Text{Value: id, Range: s.Range("set")}
-		if l.rule(at) && slices.Contains(h.Skip, id) {
+		if l.rule(rules, at, nil, map[string]string{id: h.Set[id]}) && slices.Contains(h.Skip, id) {
 			l.errorf(at.Range, "Set and skipped", "The rule %q is also in skip. Remove it from one of the two.", id)
 		}
 	}
@@ -37,11 +36,19 @@ func (l *loader) harden(b *decode.Body) *Harden {
 	return h
 }
 
-// rule reports what is wrong with the identifier of a rule.
-func (l *loader) rule(t decode.Text) bool {
-	if ruleIdentifier.MatchString(t.Value) {
+// rule reports a rule that the profile does not have, and a value that it cannot have. The profile is nil where it is not
+// known.
+func (l *loader) rule(p *baselines.Profile, t decode.Text, skip []string, set map[string]string) bool {
+	if p == nil {
 		return true
 	}
-	l.errorf(t.Range, "Invalid rule", "%q cannot be the identifier of a rule, which has lower case letters, digits and \"-\". Write for example: \"sshd-01\"", t.Value)
-	return false
+	_, err := p.Select(skip, set)
+	if err != nil {
+		text := err.Error()
+		if !strings.HasSuffix(text, ".") && !strings.HasSuffix(text, "?") {
+			text += "."
+		}
+		l.errorf(t.Range, "Invalid rule", "%s", strings.ToUpper(text[:1])+text[1:])
+	}
+	return err == nil
 }

@@ -149,8 +149,8 @@ container "registry.example.com/dns/coredns:1.11" {
 
 harden {
   profile = "baseline"
-  skip    = ["mount-01"]
-  set     = { sshd-01 = "no", sysctl-03 = 2 }
+  skip    = ["mount-tmp"]
+  set     = { sshd-passwords = "yes", sysctl-panic = 30 }
 }
 
 trim {
@@ -357,7 +357,7 @@ func TestLoadEverything(t *testing.T) {
 		{Name: "registry.example.com/dns/coredns:1.11", Runtime: "docker", Insecure: true, Range: at,
 			Source: "docker://worker.example.com:5000/coredns:1", SourceReference: "docker://worker.example.com:5000/coredns:1"},
 	})
-	same(t, "harden", r.Harden, &Harden{Profile: "baseline", Skip: []string{"mount-01"}, Set: map[string]string{"sshd-01": "no", "sysctl-03": "2"}})
+	same(t, "harden", r.Harden, &Harden{Profile: "baseline", Skip: []string{"mount-tmp"}, Set: map[string]string{"sshd-passwords": "yes", "sysctl-panic": "30"}})
 	same(t, "trim", r.Trim, &Trim{
 		Profile: "container-host", Keep: []string{"tcpdump", "linux-image-*", "/usr/share/zoneinfo/**", "cron.service"},
 		Remove: []string{"perl-base", "python3*", "apt-*.timer", "/usr/share/man/*/[a-c]*"}, Paths: []string{"/usr/share/doc/**", "/usr/**/*.a"}, Modules: []string{"net", "sound"},
@@ -623,7 +623,7 @@ trim {
 }
 harden {
   profile = "baseline"
-  skip    = ["sshd-01"]
+  skip    = ["sshd-x11"]
 }
 `)}
 	fsys["work/node.hcl"] = &fstest.MapFile{Mode: 0o644, Data: []byte(`include = ["fleet.hcl"]
@@ -648,7 +648,7 @@ trim {
 }
 harden {
   profile = "baseline"
-  skip    = ["sshd-02"]
+  skip    = ["sshd-rhosts"]
 }
 ` + base)}
 	r, p := load(fsys, "/work", "node.hcl", Options{})
@@ -663,7 +663,7 @@ harden {
 	same(t, "trim", []any{r.Trim.Profile, r.Trim.Keep, r.Trim.Budget}, []any{"container-host", []string{"tcpdump", "strace"}, Budget{Packages: 90, Size: 1 << 30}})
 	same(t, "services", r.Trim.Services, Services{Enable: []string{"ssh.service"}, Mask: []string{"debug-shell.service"}})
 	same(t, "exceptions", []string{r.Trim.Exceptions[0].Reason, r.Trim.Exceptions[1].Reason}, []string{"first", "second"})
-	same(t, "skip", r.Harden.Skip, []string{"sshd-01", "sshd-02"})
+	same(t, "skip", r.Harden.Skip, []string{"sshd-x11", "sshd-rhosts"})
 }
 
 // TestTrimDefaults checks what a block says that says nothing.

@@ -432,8 +432,10 @@ var mistakes = []mistake{
 	// Harden.
 	{name: "harden without a profile", new: `harden {}`},
 	{name: "unknown baseline", new: "harden {\n  profile = \"base\"\n}"},
-	{name: "rule of no shape", new: "harden {\n  profile = \"baseline\"\n  skip = [\"SSH root login\"]\n}"},
-	{name: "rule set and skipped", new: "harden {\n  profile = \"baseline\"\n  skip = [\"sshd-01\"]\n  set = { sshd-01 = \"yes\" }\n}"},
+	{name: "unknown rule", new: "harden {\n  profile = \"baseline\"\n  skip = [\"sshd-root-logins\", \"sshd-01\"]\n}"},
+	{name: "rule twice", new: "harden {\n  profile = \"baseline\"\n  skip = [\"sshd-x11\", \"sshd-x11\"]\n}"},
+	{name: "rule set to a value it cannot have", new: "harden {\n  profile = \"baseline\"\n  set = { permissions-shadow = \"rw-r-----\" }\n}"},
+	{name: "rule set and skipped", new: "harden {\n  profile = \"baseline\"\n  skip = [\"sshd-passwords\"]\n  set = { sshd-passwords = \"yes\" }\n}"},
 }
 
 // trim is a trim block.
