@@ -154,6 +154,16 @@ boot {
 output "qcow2" {}
 output "raw" {}
 
+# To ship less, with better settings: what the role does not need goes, and the rules of a baseline are applied. What that
+# does is told by "imagefactory trim FILE" and "imagefactory scan FILE".
+#
+# trim {
+#   profile = "container-host" # or "minimal"
+# }
+# harden {
+#   profile = "baseline" # lets people log in over the network with keys only
+# }
+
 # For real machines: an ISO that installs the image by itself, and what boots the same from the network. Their kernel is
 # the image's, so it needs the drivers of those machines. Try them with: imagefactory boot --iso
 #

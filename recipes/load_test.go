@@ -761,7 +761,16 @@ func TestStarter(t *testing.T) {
 			t.Errorf("%s: the starter is not formatted:\n%s", distro, src)
 		}
 		// What stands there for real machines works, too.
-		before, media, _ := strings.Cut(string(src), "#\n# output")
+		before, rest, _ := strings.Cut(string(src), "#\n# trim")
+		role, rest, _ := strings.Cut(rest, "\n\n")
+		role = "trim" + strings.ReplaceAll(role, "\n# ", "\n") + "\n"
+		fsys["work/node.hcl"] = &fstest.MapFile{Data: []byte(before + role), Mode: 0o644}
+		if m, p := load(fsys, "/work", "node.hcl", Options{}); p.Err() != nil || m.Trim == nil || m.Harden == nil {
+			t.Errorf("%s: %v\n%s", distro, p, role)
+		} else if string(Format([]byte(role))) != role {
+			t.Errorf("%s: trim and harden are not formatted:\n%s", distro, role)
+		}
+		_, media, _ := strings.Cut(rest, "#\n# output")
 		media = "output" + strings.ReplaceAll(media, "\n# ", "\n")
 		fsys["work/node.hcl"] = &fstest.MapFile{Data: []byte(before + media), Mode: 0o644}
 		if m, p := load(fsys, "/work", "node.hcl", Options{}); p.Err() != nil || len(m.Outputs) != 4 {
