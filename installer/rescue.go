@@ -237,21 +237,6 @@ func (m *machine) enter(args []string) (err error) {
 		argv = []string{"/bin/sh"}
 		m.say("A shell in %s; exit ends it.", args[0])
 	}
-	ctx, cancel := context.WithCancel(m.life)
-	defer cancel()
-	typed, input := io.Pipe()
-	go func() {
-		defer input.Close()
-		for {
-			line, err := m.consoles.ReadLine(ctx)
-			if err != nil {
-				return
-			}
-			if _, err := io.WriteString(input, line+"\n"); err != nil {
-				return
-			}
-		}
-	}()
 	output, sink := io.Pipe()
 	shown := make(chan struct{})
 	go func() {
@@ -264,14 +249,38 @@ func (m *machine) enter(args []string) (err error) {
 		sink.Close()
 		return fmt.Errorf("%s is not in %s; give a path, such as /bin/sh", argv[0], args[0])
 	}
+	// A pipe of the kernel's: to wait for the end of a program is, for another reader, to wait for one more line, too.
+	stdin, typed, err := os.Pipe()
+	if err != nil {
+		sink.Close()
+		return err
+	}
+	ctx, cancel := context.WithCancel(m.life)
 	cmd := exec.CommandContext(ctx, strings.TrimPrefix(program, installedRoot), argv[1:]...)
-	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = "/", typed, sink, sink
+	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = "/", stdin, sink, sink
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=dumb", "LANG=C.UTF-8"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: installedRoot, Setsid: true}
 	cmd.WaitDelay = time.Second
+	fed := make(chan struct{})
+	go func() {
+		defer close(fed)
+		defer typed.Close() // the program's input ends with ours
+		for {
+			line, err := m.consoles.ReadLine(ctx)
+			if err != nil {
+				return
+			}
+			if _, err := io.WriteString(typed, line+"\n"); err != nil {
+				return
+			}
+		}
+	}()
 	err = cmd.Run()
-	typed.Close()
+	stdin.Close()
 	sink.Close()
+	cancel()
+	typed.Close()
+	<-fed // what is typed from here on is for the prompt
 	<-shown
 	if errors.Is(err, exec.ErrWaitDelay) {
 		err = nil
