@@ -107,6 +107,18 @@ profile "container-host" {
     drop   = true
   }
 
+  # What is not named here stays: network, disks, controllers, virtual machines, file systems of today, InfiniBand, consoles
+  # of remote management, serial lines on USB, memory cards that machines start from.
+  modules {
+    drop = [
+      "amateur-radio", "atm", "bluetooth", "can", "cluster-filesystems", "firewire", "flash", "floppy", "gadget", "graphics", "industrial", "isdn",
+      "joystick", "laptop", "legacy-filesystems", "legacy-network", "media", "modem", "mouse", "nfc", "parallel-port", "pcmcia", "sensors", "sound",
+      "staging", "tests", "thunderbolt", "usb-devices", "wireless",
+    ]
+    keep_modules = ["erofs"] # images of containers
+    firmware     = true
+  }
+
   paths "package manager" {
     reason = "nothing is installed on the machine"
     unless = ["dpkg", "rpm"]

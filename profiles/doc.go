@@ -15,7 +15,6 @@
 //	scripts       list     globs of packages that others need in their maintainer scripts only, whatever
 //	                       they declare; such needs count only while the package manager is kept
 //	links         list     globs of directories in which symbolic links go with what they lead to
-//	modules       list     classes of kernel modules that stay (see stages/trim/modules); not written: all stay
 //
 //	role "NAME" {          packages that are kept, with what they need, where they are installed
 //	  packages    list     globs
@@ -48,6 +47,12 @@
 //
 //	services {             unit files, which may be missing
 //	  enable, disable, mask, remove   lists
+//	}
+//
+//	modules {              kernel modules and firmware (package stages/trim/modules, whose Options these are)
+//	  drop, keep  list     classes that go, "*" for all, and those of them that stay
+//	  keep_modules, remove_modules, keep_firmware   lists
+//	  firmware    bool     true: firmware that no module left asks for goes
 //	}
 //
 //	exception "NAME" {     what the checks after trimming must not report

@@ -24,14 +24,13 @@ type Profile struct {
 	Essential   bool
 	Scripts     []string
 	Links       []string
-	AllModules  bool     // no list of modules is written
-	Modules     []string // classes
 	Roles       []Role
 	Needs       []Need
 	Manager     Manager
 	Paths       []PathRule
 	Leftovers   []Leftover
 	Services    Services
+	Modules     Modules
 	Exceptions  []Exception
 }
 
@@ -72,6 +71,14 @@ type Leftover struct {
 
 // Services is what happens to unit files that are there.
 type Services struct{ Enable, Disable, Mask, Remove []string }
+
+// Modules says which kernel modules and firmware go.
+type Modules struct {
+	Drop, Keep                 []string // classes
+	KeepModules, RemoveModules []string // names, or globs of them
+	Firmware                   bool
+	KeepFirmware               []string
+}
 
 // Exception is what the checks after trimming must not report.
 type Exception struct{ Name, Kind, Path, Need, Reason string }
@@ -172,7 +179,7 @@ func load(files map[string]decode.Part, name string) (*Profile, hcl.Diagnostics)
 	b.String("inherits", "")
 	p := &Profile{
 		Name: name, Description: b.String("description", ""), Reachable: b.Bool("reachable", false), Essential: b.Bool("essential", false),
-		Scripts: globs(b, "scripts"), Links: pathGlobs(b, "links"), AllModules: !b.Has("modules"), Modules: b.Strings("modules"),
+		Scripts: globs(b, "scripts"), Links: pathGlobs(b, "links"),
 	}
 	each := func(kind string, read func(label string, b *decode.Body)) {
 		for _, blk := range b.Labelled(kind, "name", true) {
@@ -209,6 +216,13 @@ func load(files map[string]decode.Part, name string) (*Profile, hcl.Diagnostics)
 		s := decode.New("the services block", &diags, blk.Parts...)
 		p.Services = Services{s.Strings("enable"), s.Strings("disable"), s.Strings("mask"), s.Strings("remove")}
 		s.Close()
+	}
+	if blk := b.Single("modules"); blk != nil {
+		m := decode.New("the modules block", &diags, blk.Parts...)
+		p.Modules = Modules{
+			m.Strings("drop"), m.Strings("keep"), m.Strings("keep_modules"), m.Strings("remove_modules"), m.Bool("firmware", false), m.Strings("keep_firmware"),
+		}
+		m.Close()
 	}
 	b.Close()
 	return p, diags

@@ -124,16 +124,17 @@ func (r *removal) take(rule rule, db *installed.Database, keep globs) {
 	}
 }
 
-// apply returns the tree without what goes. A directory stays while anything in it does; one that belongs
-// to no kept package and that has become empty goes.
-func (r *removal) apply(p *plan) (*tree.Tree, error) {
+// apply returns t, which is the removal's tree or was made from it by leaving entries out, without what goes. A
+// directory stays while anything in it does; one that belongs to no kept package and that has become empty goes.
+func (r *removal) apply(t *tree.Tree, p *plan) (*tree.Tree, error) {
 	entries := r.tree.Entries()
 	held := make([]int, len(entries)) // entries in a directory that stay
 	lost := make([]bool, len(entries))
 	for i := len(entries) - 1; i > 0; i-- {
 		e := &entries[i]
 		parent := r.index[tree.Parent(e.Path)]
-		if e.Type == tree.Directory {
+		_, there := t.Lookup(e.Path)
+		if e.Type == tree.Directory && there {
 			switch {
 			case held[i] > 0:
 				r.goes[i] = false
@@ -141,15 +142,15 @@ func (r *removal) apply(p *plan) (*tree.Tree, error) {
 				r.goes[i] = true
 			}
 		}
-		if r.goes[i] {
+		if r.goes[i] || !there {
 			lost[parent] = true
 		} else {
 			held[parent]++
 		}
 	}
 	var left []tree.Entry
-	for i, e := range entries {
-		if !r.goes[i] {
+	for _, e := range t.Entries() {
+		if i, ok := r.index[e.Path]; !ok || !r.goes[i] {
 			left = append(left, e)
 		}
 	}

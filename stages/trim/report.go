@@ -1,5 +1,7 @@
 package trim
 
+import "github.com/imagefactory/imagefactory/stages/trim/modules"
+
 // Report says what trimming left and took, and why. Its JSON encoding has the names in lower case
 // given here; all lists are sorted.
 type Report struct {
@@ -10,8 +12,10 @@ type Report struct {
 	Packages []PackageFate `json:"packages"`           // by name
 	Paths    []PathFate    `json:"paths,omitempty"`    // in the order in which they were applied
 	Services []ServiceFate `json:"services,omitempty"` // by name
-	Modules  []ModuleFate  `json:"modules,omitempty"`  // kernel modules and firmware that went, by path
-	Keep     []string      `json:"keep,omitempty"`     // globs of paths that the recipe keeps
+	Modules  []ModuleFate  `json:"modules,omitempty"`  // kernel modules and firmware that went, each by path
+	// Classes counts the kernel modules by their class; nil where none went.
+	Classes []modules.ClassCount `json:"classes,omitempty"`
+	Keep    []string             `json:"keep,omitempty"` // globs of paths that the recipe keeps
 }
 
 // Counts are what a root has.
@@ -70,7 +74,8 @@ type ServiceFate struct {
 
 // ModuleFate is a kernel module or firmware file that went.
 type ModuleFate struct {
-	Path   string `json:"path"` // absolute
+	Path   string `json:"path"`            // absolute
+	Class  string `json:"class,omitempty"` // of a module
 	Bytes  int64  `json:"bytes"`
 	Reason string `json:"reason"` // a clause
 }

@@ -123,7 +123,11 @@ func (w *trimming) run() (*tree.Tree, Report, error) {
 	for _, rule := range rules {
 		r.take(rule, w.database, keep)
 	}
-	t, err := r.apply(w.plan)
+	t, err := w.trimModules(r, keep)
+	if err != nil {
+		return nil, Report{}, err
+	}
+	t, err = r.apply(t, w.plan)
 	if err != nil {
 		return nil, Report{}, err
 	}
@@ -379,7 +383,7 @@ func counts(t *tree.Tree, packages int, units []services.UnitFile) Counts {
 			continue
 		}
 		c.Files++
-		if isModule(e.Path) {
+		if _, _, ok := moduleOf(e.Path); ok {
 			c.Modules++
 		}
 	}
@@ -387,15 +391,6 @@ func counts(t *tree.Tree, packages int, units []services.UnitFile) Counts {
 		c.States[u.State]++
 	}
 	return c
-}
-
-// isModule reports whether a relative path is a kernel module's.
-func isModule(p string) bool {
-	if !strings.HasPrefix(p, "usr/lib/modules/") && !strings.HasPrefix(p, "lib/modules/") {
-		return false
-	}
-	_, compression, ok := strings.Cut(path.Base(p), ".ko")
-	return ok && (compression == "" || compression == ".xz" || compression == ".zst" || compression == ".gz")
 }
 
 // filesOf counts the entries among paths that are no directories, and the bytes of regular files, hard linked ones
