@@ -16,6 +16,7 @@ import (
 	"github.com/imagefactory/imagefactory/installer/disks"
 	"github.com/imagefactory/imagefactory/stages/containers"
 	"github.com/imagefactory/imagefactory/stages/guard"
+	"github.com/imagefactory/imagefactory/stages/trim/modules"
 )
 
 // full uses every block and attribute of the language.
@@ -158,7 +159,7 @@ trim {
   keep    = ["tcpdump", "linux-image-*", "/usr/share/zoneinfo/**", "cron.service"]
   remove  = ["perl-base", "python3*", "apt-*.timer", "/usr/share/man/*/[a-c]*"]
   paths   = ["/usr/share/doc/**", "/usr/**/*.a"]
-  modules = ["net", "sound"]
+  modules = ["can", "sound"]
   services {
     enable  = ["ssh", "getty@tty1"]
     disable = ["cron.service"]
@@ -360,7 +361,7 @@ func TestLoadEverything(t *testing.T) {
 	same(t, "harden", r.Harden, &Harden{Profile: "baseline", Skip: []string{"mount-tmp"}, Set: map[string]string{"sshd-passwords": "yes", "sysctl-panic": "30"}})
 	same(t, "trim", r.Trim, &Trim{
 		Profile: "container-host", Keep: []string{"tcpdump", "linux-image-*", "/usr/share/zoneinfo/**", "cron.service"},
-		Remove: []string{"perl-base", "python3*", "apt-*.timer", "/usr/share/man/*/[a-c]*"}, Paths: []string{"/usr/share/doc/**", "/usr/**/*.a"}, Modules: []string{"net", "sound"},
+		Remove: []string{"perl-base", "python3*", "apt-*.timer", "/usr/share/man/*/[a-c]*"}, Paths: []string{"/usr/share/doc/**", "/usr/**/*.a"}, Modules: []string{"can", "sound"},
 		Services: Services{Enable: []string{"ssh.service", "getty@tty1.service"}, Disable: []string{"cron.service"}, Mask: []string{"debug-shell.service"}, Remove: []string{"e2scrub_all.timer"}},
 		Budget:   Budget{Packages: 376, Services: 143, Size: 770 << 20, ImageSize: 1 << 30},
 		Exceptions: []Exception{
@@ -412,6 +413,11 @@ func TestTrimmingWordsAreTheStages(t *testing.T) {
 	same(t, "kinds of exceptions", ExceptionKinds, slices.Sorted(slices.Values(guard.Kinds)))
 	same(t, "runtimes", slices.Sorted(slices.Values(Runtimes)), containers.Runtimes())
 	same(t, "namespace", DefaultNamespace, containers.DefaultNamespace)
+	var classes []string
+	for _, c := range modules.Classes {
+		classes = append(classes, c.Name)
+	}
+	same(t, "classes of modules", ModuleClasses, classes)
 }
 
 // TestOtherOutputsKeepTheirIdentity guards the caches and the locks: what was added to the language changes nothing for recipes

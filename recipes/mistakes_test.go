@@ -387,7 +387,7 @@ var mistakes = []mistake{
 	{name: "removed path with stars in a name", new: trim(`paths = ["/usr/share/**.md"]`)},
 	{name: "package for a path", new: trim(`paths = ["vim"]`)},
 	{name: "broken pattern of packages", new: trim(`remove = ["vim-["]`)},
-	{name: "class of no shape", new: trim(`modules = ["Net drivers"]`)},
+	{name: "unknown class of modules", new: trim(`modules = ["blue-tooth", "ethernet"]`)},
 	{name: "enabled and masked", new: trim("services {\n    enable = [\"ssh\"]\n    mask = [\"ssh.service\"]\n  }")},
 	{name: "masked and removed unit", new: trim("services {\n    disable = [\"ssh\"]\n    mask = [\"ssh\"]\n    remove = [\"ssh\"]\n  }")},
 	{name: "removed and enabled", new: trim("remove = [\"cron.service\"]\n  services {\n    enable = [\"cron\"]\n  }")},

@@ -17,6 +17,15 @@ import (
 // defaultProfile is the profile of a trim block which names none: only what the block says is left out.
 const defaultProfile = "none"
 
+// ModuleClasses lists the classes of kernel modules that hosts can do without; package stages/trim/modules has what is in
+// each. What is in none of them always stays.
+var ModuleClasses = []string{
+	"amateur-radio", "atm", "bluetooth", "can", "cluster-filesystems", "firewire", "flash", "floppy", "gadget",
+	"graphics", "industrial", "infiniband", "isdn", "joystick", "laptop", "legacy-filesystems", "legacy-network",
+	"media", "memory-cards", "modem", "mouse", "nfc", "parallel-port", "pcmcia", "sensors", "server-graphics", "sound",
+	"staging", "tests", "thunderbolt", "usb-devices", "usb-serial", "wireless",
+}
+
 var (
 	// unitSuffixes are the types of units (systemd.unit(5)), as alternatives of a pattern.
 	unitSuffixes = `service|socket|device|mount|automount|swap|target|path|timer|slice|scope`
@@ -29,9 +38,6 @@ var (
 
 	// packageGlob has the names of packages of all families, capabilities excepted, and globs of them.
 	packageGlob = regexp.MustCompile(`^[A-Za-z0-9*?\[][A-Za-z0-9+._:*?\[\]^!-]*$`)
-
-	// moduleClass has the names of classes of kernel modules.
-	moduleClass = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
 )
 
 // trim reads the trim block. The recipe's root is read already.
@@ -59,10 +65,10 @@ func (l *loader) trim(b *decode.Body, r *Recipe) *Trim {
 		}
 	}
 	t.Modules = decode.Values(l.distinct(s, "modules", "Duplicate class", func(x decode.Text) bool {
-		if moduleClass.MatchString(x.Value) {
+		if slices.Contains(ModuleClasses, x.Value) {
 			return true
 		}
-		l.errorf(x.Range, "Invalid class", "%q cannot be the name of a class of kernel modules, which has lower case letters, digits, \"-\" and \"_\".", x.Value)
+		l.errorf(x.Range, "Unknown class", "There is no class %q of kernel modules. %s Modules of no class stay in any case; a single one stays by its path in keep.", x.Value, decode.DidYouMean(x.Value, ModuleClasses))
 		return false
 	}))
 	t.Services = l.services(s, keep, remove)
