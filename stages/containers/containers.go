@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"slices"
 	"strings"
@@ -337,7 +338,9 @@ func Pull(ctx context.Context, run *stages.Run, s Source, pinned Pinned, o PullO
 	}
 	for i, l := range contents.Layers {
 		image.Layers[i] = image.Layers[first[l.Blob.Digest.String()]]
-		image.Layers[i].Plain = l.Plain.Hex()
+		if image.Layers[i].Plain != l.Plain.Hex() {
+			return fail(fmt.Errorf("its configuration says two things of the layer %s", l.Blob.Digest))
+		}
 	}
 	return image, nil
 }
@@ -358,7 +361,30 @@ func layer(ctx context.Context, run *stages.Run, source *images.Source, l images
 	if l.Blob.Size >= 0 && l.Blob.Size != size {
 		return Layer{}, fmt.Errorf("it has %d bytes, and the manifest says %d", size, l.Blob.Size)
 	}
-	return Layer{Blob: Blob{digest, size, l.Blob.MediaType}}, nil
+	found := Layer{Blob{digest, size, l.Blob.MediaType}, l.Plain.Hex()}
+	return found, verify(ctx, run, found, item)
+}
+
+// verifyVersion is the version of the code that verifies one layer.
+const verifyVersion = 1
+
+// verify decompresses a layer once, so that a damaged one fails the build and not the
+// first boot.
+func verify(ctx context.Context, run *stages.Run, l Layer, item string) error {
+	key := stages.Key("verified-layer", verifyVersion, []string{l.Digest.Hex(), l.Plain})
+	_, _, err := stages.Memo(ctx, run.Cache, key, "container layer "+l.Plain[:12], func(ctx context.Context) (Blob, error) {
+		archive, err := openLayer(ctx, run, l, item)
+		if err != nil {
+			return Blob{}, err
+		}
+		defer archive.Close()
+		_, err = io.Copy(io.Discard, archive)
+		if err == nil {
+			err = archive.check()
+		}
+		return l.Blob, err
+	})
+	return err
 }
 
 // display is the image's name for people.

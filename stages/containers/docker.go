@@ -162,8 +162,7 @@ func (p *placer) writeDockerArchive(ctx context.Context, to io.Writer, placed []
 	return w.Close()
 }
 
-// dockerLayer returns a layer as it is to be in the archive, and its name there. The
-// layer is verified: what it decompresses to is what Docker identifies it by.
+// dockerLayer returns a layer as it is to be in the archive, and its name there.
 func (p *placer) dockerLayer(ctx context.Context, l Layer, item string) (string, *store.Object, error) {
 	plain, err := p.plain(ctx, l, item)
 	if err != nil {
@@ -191,24 +190,22 @@ func (p *placer) plain(ctx context.Context, l Layer, item string) (plainLayer, e
 			return plainLayer{}, err
 		}
 		defer archive.Close()
+		if archive.format == ".gz" || archive.format == "" {
+			return plainLayer{Gzip: archive.format == ".gz", Digest: l.Digest}, nil
+		}
 		batch, err := p.st.NewBatch()
 		if err != nil {
 			return plainLayer{}, err
 		}
 		defer batch.Abort()
-		result := plainLayer{Gzip: archive.format == ".gz", Digest: l.Digest}
-		if result.Gzip || archive.format == "" {
-			_, err = io.Copy(io.Discard, archive)
-		} else {
-			result.Digest, _, err = batch.Add(archive)
-		}
+		digest, _, err := batch.Add(archive)
 		if err == nil {
 			err = archive.check()
 		}
 		if err != nil {
 			return plainLayer{}, err
 		}
-		return result, batch.Commit()
+		return plainLayer{Digest: digest}, batch.Commit()
 	})
 	return got, err
 }
