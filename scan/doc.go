@@ -18,7 +18,8 @@
 //	             checks: what was looked at, a sentence
 //	             explanation: why the rule does not apply
 //	             evidence: path, line (from 1), found, and of failures wanted
-//	             remedy: what to do about a failure
+//	             settable: whether stage harden makes the rule pass
+//	             remedy: what to do about a failure that is not settable
 //	inventory  lists ordered by path, empty rather than missing:
 //	             setid, world_writable, no_account, no_package: path, type, mode
 //	               (octal), owner, group, packages that own it

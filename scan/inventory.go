@@ -70,7 +70,7 @@ func (e *evaluator) inventory(ctx context.Context) (Inventory, error) {
 				v.Capabilities = append(v.Capabilities, CapableFile{e.file(entry), Capabilities(x.Value)})
 			}
 		}
-		if e.options.Owners != nil && (entry.Type == tree.Regular || entry.Type == tree.Symlink) && strings.HasPrefix(entry.Path, "usr/") && !strings.HasPrefix(entry.Path, "usr/local/") {
+		if e.options.Owners != nil && shipped(&entry) {
 			if f := e.file(entry); len(f.Packages) == 0 {
 				v.NoPackage = append(v.NoPackage, f)
 			}
@@ -91,6 +91,15 @@ func (e *evaluator) inventory(ctx context.Context) (Inventory, error) {
 		}
 	}
 	return v, nil
+}
+
+// shipped reports whether an entry is of the sort that comes in packages: what lies
+// below /usr and is neither the administrator's nor a link of update-alternatives.
+func shipped(e *tree.Entry) bool {
+	if !strings.HasPrefix(e.Path, "usr/") || strings.HasPrefix(e.Path, "usr/local/") {
+		return false
+	}
+	return e.Type == tree.Regular || e.Type == tree.Symlink && !strings.HasPrefix(e.Target, "/etc/alternatives/")
 }
 
 // file describes an entry.

@@ -6,11 +6,13 @@ import (
 	"crypto/rsa"
 	"encoding/pem"
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/imagefactory/imagefactory/baselines"
 	"github.com/imagefactory/imagefactory/scan/files"
@@ -20,6 +22,9 @@ import (
 // maxKeyFile is the most bytes a file may have to be looked at for private keys: a key
 // has some thousand, files with many of them hold certificates as well.
 const maxKeyFile = 128 << 10
+
+// minKeyFile is less than the bytes of the shortest private key in text.
+const minKeyFile = 64
 
 // PrivateKey is a private key in a file.
 type PrivateKey struct {
@@ -53,7 +58,7 @@ func (e *evaluator) keys(ctx context.Context) (*keyring, error) {
 	if e.keysSeen != nil {
 		return e.keysSeen, nil
 	}
-	k := &keyring{}
+	var candidates []tree.Entry
 	looked := map[uint32]bool{} // hard link groups
 	for _, entry := range e.root.Tree.Entries() {
 		if entry.Type != tree.Regular || entry.Size > maxKeyFile || looked[entry.Link] {
@@ -62,30 +67,71 @@ func (e *evaluator) keys(ctx context.Context) (*keyring, error) {
 		if entry.Link != 0 {
 			looked[entry.Link] = true
 		}
-		public := publicKeyFile("/" + entry.Path)
-		if entry.Size < 64 && !public {
-			continue // too short for any key
+		if entry.Size >= minKeyFile || publicKeyFile("/"+entry.Path) {
+			candidates = append(candidates, entry)
 		}
-		if err := context.Cause(ctx); err != nil {
-			return nil, err
-		}
-		data, err := e.root.Contents(entry)
-		if err != nil {
-			return nil, err
-		}
-		for _, p := range FindPrivateKeys(data) {
-			p.Path, p.Packages = "/"+entry.Path, e.owners("/"+entry.Path)
-			k.private = append(k.private, p)
-		}
-		if public {
-			for _, p := range ParsePublicKeys(data) {
-				p.Path = "/" + entry.Path
-				k.public = append(k.public, p)
+	}
+	found := make([]keyring, len(candidates))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	const chunk = 256
+	for start := 0; start < len(candidates); start += chunk {
+		group.Go(func() error {
+			for i := start; i < min(start+chunk, len(candidates)); i++ {
+				if err := context.Cause(ctx); err != nil {
+					return err
+				}
+				if err := e.keysOf(candidates[i], &found[i]); err != nil {
+					return err
+				}
 			}
-		}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	k := &keyring{}
+	for _, f := range found {
+		k.private = append(k.private, f.private...)
+		k.public = append(k.public, f.public...)
+	}
+	for i := range k.private { // one at a time: nothing says that the function can be called otherwise
+		k.private[i].Packages = e.owners(k.private[i].Path)
 	}
 	e.keysSeen = k
 	return k, nil
+}
+
+// keysOf finds the keys in one file.
+func (e *evaluator) keysOf(entry tree.Entry, k *keyring) error {
+	public := publicKeyFile("/" + entry.Path)
+	if !public {
+		// Most files have nothing that looks like a key. Those that do are read once
+		// more, verified.
+		data, err := e.root.Store.Peek(entry.Digest, int(entry.Size))
+		if err != nil {
+			return fmt.Errorf("/%s: %w", entry.Path, err)
+		}
+		if !bytes.Contains(data, beginPrivate) && !bytes.HasPrefix(data, puttyKey) {
+			return nil
+		}
+	}
+	data, err := e.root.Contents(entry)
+	if err != nil {
+		return err
+	}
+	for _, p := range FindPrivateKeys(data) {
+		p.Path = "/" + entry.Path
+		k.private = append(k.private, p)
+	}
+	if public {
+		for _, p := range ParsePublicKeys(data) {
+			p.Path = "/" + entry.Path
+			k.public = append(k.public, p)
+		}
+	}
+	return nil
 }
 
 // publicKeyFile reports whether sshd looks for public keys in the file.
@@ -96,15 +142,18 @@ func publicKeyFile(p string) bool {
 	}, p) || strings.HasSuffix(p, "/.ssh/authorized_keys")
 }
 
-// beginPrivate begins the first line of what is looked for.
-var beginPrivate = []byte("-----BEGIN ")
+// What private keys begin with.
+var (
+	beginPrivate = []byte("-----BEGIN ")
+	puttyKey     = []byte("PuTTY-User-Key-File-")
+)
 
 // FindPrivateKeys returns the private keys in PEM and OpenSSH's form (RFC 7468, and
 // the forms before it), and PuTTY's, of a file. Text that only mentions such lines is
 // none: the lines after must hold a key.
 func FindPrivateKeys(data []byte) []PrivateKey {
 	var found []PrivateKey
-	if rest, ok := bytes.CutPrefix(data, []byte("PuTTY-User-Key-File-")); ok && bytes.Contains(rest, []byte("Private-Lines:")) {
+	if rest, ok := bytes.CutPrefix(data, puttyKey); ok && bytes.Contains(rest, []byte("Private-Lines:")) {
 		found = append(found, PrivateKey{Line: 1, Kind: "PuTTY PRIVATE KEY", Encrypted: !bytes.Contains(rest, []byte("Encryption: none"))})
 	}
 	for at := 0; ; {

@@ -130,8 +130,11 @@ func (r *RuleResult) text() string {
 	for _, e := range r.Evidence {
 		fmt.Fprintf(&b, "- %s\n", e)
 	}
-	if r.Remedy != "" {
+	switch {
+	case r.Remedy != "":
 		fmt.Fprintf(&b, "Remedy: %s\n", r.Remedy)
+	case r.Settable:
+		b.WriteString("Remedy: a harden block in the recipe, which does not skip this rule\n")
 	}
 	return b.String()
 }
@@ -181,6 +184,15 @@ func (r *Result) WriteTable(w io.Writer, width int, all bool) error {
 		b.WriteByte('\n')
 	}
 	r.writeInventory(&b, width)
+	settable := 0
+	for _, rule := range r.Rules {
+		if rule.Status == Fail && rule.Settable {
+			settable++
+		}
+	}
+	if settable > 0 && r.Profile != "" {
+		fmt.Fprintf(&b, "%d of the failures are mended by a block harden { profile = %q } in the recipe.\n", settable, r.Profile)
+	}
 	fmt.Fprintf(&b, "%d passed, %d failed, %d do not apply, %d skipped", r.Counts.Pass, r.Counts.Fail, r.Counts.NotApplicable, r.Counts.Skipped)
 	if o := r.OpenSCAP; o != nil && o.Skipped == "" {
 		passed, failed := o.counts()

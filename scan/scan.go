@@ -77,7 +77,8 @@ type RuleResult struct {
 	Checks      string             `json:"checks"`                // what was looked at
 	Explanation string             `json:"explanation,omitempty"` // why it does not apply
 	Evidence    []Evidence         `json:"evidence,omitempty"`
-	Remedy      string             `json:"remedy,omitempty"` // of a failure
+	Settable    bool               `json:"settable"`         // stage harden makes it pass
+	Remedy      string             `json:"remedy,omitempty"` // of a failure that is not settable
 }
 
 // Counts is how many rules have each status.
@@ -256,7 +257,7 @@ func (e *evaluator) rules(ctx context.Context, rules []baselines.Rule) ([]RuleRe
 // rule evaluates one rule.
 func (e *evaluator) rule(ctx context.Context, r *baselines.Rule) (RuleResult, error) {
 	result := RuleResult{
-		ID: r.ID, Title: r.Title, Severity: r.Severity, Reason: r.Reason, References: r.References, Checks: r.Checks(),
+		ID: r.ID, Title: r.Title, Severity: r.Severity, Reason: r.Reason, References: r.References, Checks: r.Checks(), Settable: r.Settable(),
 	}
 	if r.Skipped {
 		result.Status, result.Explanation = Skipped, "left out on request"
@@ -283,9 +284,6 @@ func (e *evaluator) rule(ctx context.Context, r *baselines.Rule) (RuleResult, er
 		result.Status = Fail
 		result.Evidence = slices.DeleteFunc(result.Evidence, func(e Evidence) bool { return e.Wanted == "" })
 		result.Remedy = r.Remedy
-		if r.Settable() {
-			result.Remedy = "set by harden, unless the rule is skipped"
-		}
 	case v.absent != "":
 		result.Status, result.Explanation = NotApplicable, v.absent
 	default:
