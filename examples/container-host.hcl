@@ -182,9 +182,8 @@ trim {
   # remove = ["…"]
 
   services {
-    enable  = ["systemd-networkd", "systemd-resolved", "ssh", "containerd", "chrony"]
-    disable = ["systemd-networkd-wait-online"]
-    mask    = ["debug-shell"]
+    enable = ["systemd-networkd", "systemd-resolved", "ssh", "containerd", "chrony"]
+    remove = ["systemd-networkd-wait-online"] # else systemd-networkd enables it, and booting waits for the network
   }
 
   # The build fails with exit status 4, and says who is to blame, when the image grows beyond this.
