@@ -198,6 +198,81 @@ profile "container-host" {
     ]
   }
 
+  services "initramfs" {
+    reason = "they are started in an initramfs, which has its own copy"
+    remove = ["initrd.target", "initrd-*", "systemd-volatile-root.service", "systemd-pcrphase*.service"]
+  }
+
+  services "sleep" {
+    reason = "the machine never sleeps"
+    remove = [
+      "sleep.target", "suspend.target", "hibernate.target", "hybrid-sleep.target", "suspend-then-hibernate.target", "systemd-suspend.service",
+      "systemd-hibernate.service", "systemd-hibernate-resume@.service", "systemd-hibernate-resume.service", "systemd-hibernate-clear.service",
+      "systemd-hybrid-sleep.service", "systemd-suspend-then-hibernate.service",
+    ]
+  }
+
+  services "devices" {
+    reason = "there are no such devices"
+    remove = [
+      "bluetooth.target", "printer.target", "smartcard.target", "sound.target", "usb-gadget.target", "systemd-backlight@.service", "systemd-rfkill.service",
+      "systemd-rfkill.socket",
+    ]
+  }
+
+  services "another init" {
+    reason = "they stand for scripts and run levels of another init"
+    unless = ["sysvinit-core", "initscripts"]
+    remove = [
+      "cryptdisks.service", "cryptdisks-early.service", "hwclock.service", "kmod.service", "procps.service", "rc.service", "rcS.service", "sudo.service",
+      "udev.service", "x11-common.service", "runlevel?.target", "systemd-initctl.service", "systemd-initctl.socket", "systemd-update-utmp-runlevel.service",
+      "rc-local.service",
+    ]
+  }
+
+  services "inside a container" {
+    reason = "they are for a system that runs in a container itself, or that systemd-nspawn starts"
+    unless = ["systemd-container"]
+    remove = ["console-getty.service", "container-getty@.service", "machine.slice", "exit.target", "systemd-exit.service"]
+  }
+
+  services "updates of packages" {
+    reason = "the machine gets a new image, not packages"
+    remove = ["system-update.target", "system-update-pre.target", "system-update-cleanup.service", "factory-reset.target"]
+  }
+
+  services "questions" {
+    reason = "nobody sits in front of the machine when it starts for the first time; the recipe answers"
+    remove = ["systemd-firstboot.service", "systemd-localed.service"]
+  }
+
+  services "volumes" {
+    reason = "there are no such volumes, or programs for them"
+    unless = ["lvm2", "cryptsetup", "cryptsetup-bin", "quota"]
+    remove = [
+      "e2scrub*", "integritysetup*.target", "remote-cryptsetup.target", "remote-veritysetup.target", "veritysetup*.target", "quotaon.service",
+      "systemd-quotacheck.service", "pam_namespace.service",
+    ]
+  }
+
+  services "logging" {
+    reason = "no other program than the journal gets messages"
+    unless = ["rsyslog", "syslog-ng", "syslog-ng-core"]
+    remove = ["syslog.socket"]
+  }
+
+  services "terminals" {
+    reason = "logind starts terminals"
+    unless = ["elogind"]
+    remove = ["getty-static.service"]
+  }
+
+  services "time" {
+    reason = "only systemd-timesyncd tells it"
+    unless = ["systemd-timesyncd"]
+    remove = ["systemd-time-wait-sync.service"]
+  }
+
   leftovers "apt" {
     packages = ["apt"]
     paths    = ["/var/lib/apt/**", "/var/cache/apt/**", "/etc/apt/**", "/var/log/apt/**"]

@@ -45,8 +45,10 @@
 //	  paths       list     globs
 //	}
 //
-//	services {             unit files, which may be missing
-//	  enable, disable, mask, remove   lists
+//	services "NAME" {      unit files, where they are there
+//	  enable, disable, mask, remove   lists of globs of names with their suffixes
+//	  unless      list     globs of packages: while any of them is kept, the units are as they were
+//	  reason      text
 //	}
 //
 //	modules {              kernel modules and firmware (package stages/trim/modules, whose Options these are)

@@ -29,7 +29,7 @@ type Profile struct {
 	Manager     Manager
 	Paths       []PathRule
 	Leftovers   []Leftover
-	Services    Services
+	Services    []Services
 	Modules     Modules
 	Exceptions  []Exception
 }
@@ -69,8 +69,13 @@ type Leftover struct {
 	Packages, Paths []string
 }
 
-// Services is what happens to unit files that are there.
-type Services struct{ Enable, Disable, Mask, Remove []string }
+// Services is what happens to unit files that are there. Names may be globs.
+type Services struct {
+	Name                          string
+	Enable, Disable, Mask, Remove []string
+	Unless                        []string // packages any of which lets the units be as they are
+	Reason                        string
+}
 
 // Modules says which kernel modules and firmware go.
 type Modules struct {
@@ -204,6 +209,10 @@ func load(files map[string]decode.Part, name string) (*Profile, hcl.Diagnostics)
 	each("leftovers", func(label string, b *decode.Body) {
 		p.Leftovers = append(p.Leftovers, Leftover{label, globs(b, "packages"), pathGlobs(b, "paths")})
 	})
+	each("services", func(label string, b *decode.Body) {
+		list := func(name string) []string { return globs(b, name) }
+		p.Services = append(p.Services, Services{label, list("enable"), list("disable"), list("mask"), list("remove"), globs(b, "unless"), reason(b)})
+	})
 	each("exception", func(label string, b *decode.Body) {
 		p.Exceptions = append(p.Exceptions, Exception{label, b.String("kind", ""), b.String("path", ""), b.String("need", "*"), reason(b)})
 	})
@@ -211,11 +220,6 @@ func load(files map[string]decode.Part, name string) (*Profile, hcl.Diagnostics)
 		m := decode.New("the manager block", &diags, blk.Parts...)
 		p.Manager = Manager{globs(m, "packages"), reason(m)}
 		m.Close()
-	}
-	if blk := b.Single("services"); blk != nil {
-		s := decode.New("the services block", &diags, blk.Parts...)
-		p.Services = Services{s.Strings("enable"), s.Strings("disable"), s.Strings("mask"), s.Strings("remove")}
-		s.Close()
 	}
 	if blk := b.Single("modules"); blk != nil {
 		m := decode.New("the modules block", &diags, blk.Parts...)

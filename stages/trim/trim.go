@@ -246,20 +246,20 @@ func (w *trimming) changeServices(t *tree.Tree) (*tree.Tree, error) {
 	kept := func(name string) bool {
 		return slices.ContainsFunc(w.options.Keep, func(x string) bool { ok, _ := path.Match(x, name); return ok })
 	}
-	for _, s := range []struct {
-		verb string
-		from []string
-		to   *[]string
-	}{
-		{"enabled", w.profile.Services.Enable, &c.Enable}, {"disabled", w.profile.Services.Disable, &c.Disable},
-		{"masked", w.profile.Services.Mask, &c.Mask}, {"removed", w.profile.Services.Remove, &c.Remove},
-	} {
-		for _, pattern := range s.from {
+	for _, block := range w.profile.Services {
+		if w.plan.keepsAny(block.Unless) {
+			continue
+		}
+		for _, s := range []struct {
+			verb string
+			from []string
+			to   *[]string
+		}{{"enabled", block.Enable, &c.Enable}, {"disabled", block.Disable, &c.Disable}, {"masked", block.Mask, &c.Mask}, {"removed", block.Remove, &c.Remove}} {
 			for _, u := range units {
-				if ok, _ := path.Match(pattern, u.Name); ok && !said[u.Name] && !kept(u.Name) {
+				if _, ok := matchName(s.from, u.Name); ok && !said[u.Name] && !kept(u.Name) {
 					said[u.Name] = true
 					*s.to = append(*s.to, u.Name)
-					w.reasons[u.Name] = fmt.Sprintf("%s by profile %s", s.verb, w.profile.Name)
+					w.reasons[u.Name] = fmt.Sprintf("%s by profile %s (%s): %s", s.verb, w.profile.Name, block.Name, block.Reason)
 				}
 			}
 		}
