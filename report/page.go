@@ -85,7 +85,7 @@ type pageView struct {
 // figure is one of the numbers at the top.
 type figure struct {
 	Title, Before, After, Note string
-	Bad                        bool // over the budget
+	Class                      string // "good": less than before; "bad": over the budget
 }
 
 type stageRow struct{ Name, Packages, Services, Files, Bytes, Change string }
@@ -158,8 +158,11 @@ func (p Page) sentence() string {
 	if r == nil {
 		return fmt.Sprintf("The image holds %s in %s.", bytesText(p.After.Bytes()), plural(filesOf(p.After), "file", "files"))
 	}
-	text := fmt.Sprintf("Trimming took %s of %s, which is %s, out of this image", bytesText(r.Before.Bytes-r.After.Bytes),
-		bytesText(r.Before.Bytes), percent(r.Before.Bytes-r.After.Bytes, r.Before.Bytes))
+	less := r.Before.Bytes - r.After.Bytes
+	if less <= 0 {
+		return "Trimming made this image no smaller."
+	}
+	text := fmt.Sprintf("Trimming took %s (%s) of %s out of this image", bytesText(less), percent(less, r.Before.Bytes), bytesText(r.Before.Bytes))
 	if n := r.Before.Packages - r.After.Packages; n > 0 {
 		text += fmt.Sprintf(": %s of %s", grouped(n), plural(r.Before.Packages, "package", "packages"))
 		if m := r.Before.Services - r.After.Services; m > 0 {
@@ -218,15 +221,17 @@ func (p Page) figures() []figure {
 		f := figure{Title: title, Before: write(before), After: write(after)}
 		switch {
 		case before > after:
-			f.Note = percent(before-after, before) + " less"
+			f.Note, f.Class = percent(before-after, before)+" less", "good"
 		case before < after:
 			f.Note = write(after-before) + " more"
 		default:
 			f.Note = "as before"
 		}
-		if bound > 0 {
-			f.Note += ", budget " + write(bound)
-			f.Bad = after > bound
+		switch {
+		case bound > 0 && after > bound:
+			f.Note, f.Class = fmt.Sprintf("%s, over the budget of %s", f.Note, write(bound)), "bad"
+		case bound > 0:
+			f.Note += ", within the budget of " + write(bound)
 		}
 		return f
 	}
@@ -334,6 +339,12 @@ func (p Page) removed(m *treemap) [][]any {
 		if !ok {
 			if e, err := explain.Why(absolute(g.path)); err == nil && len(e.Lines) > 0 {
 				reason, pkg = e.Lines[0], cmp.Or(e.Package, pkg)
+			}
+		}
+		if reason == "" {
+			reason = "it belonged to what was removed"
+			if p.Report.Database == "dropped" && pkg == "" {
+				reason = "it was a record of the package manager, or belonged to something else that was removed"
 			}
 		}
 		path := absolute(g.path)

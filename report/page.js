@@ -31,6 +31,11 @@
   function node(row, parent) {
     const n = { name: row[0], before: row[1], after: row[2], category: row[3], files: row[4], note: row[6] || "", parent };
     n.children = (row[5] || []).map((r) => node(r, n));
+    n.by = { before: [], after: [] }; // bytes of each category
+    for (const v of ["before", "after"]) {
+      if (!n.children.length) n.by[v][n.category] = n[v];
+      for (const c of n.children) c.by[v].forEach((b, i) => { n.by[v][i] = (n.by[v][i] || 0) + b; });
+    }
     return n;
   }
   const root = node(data.map, null);
@@ -91,11 +96,13 @@
     while (keep > 1 && (rest + items[keep - 1].weight) * area / total < least * 2 || keep > 1 && items[keep - 1].weight * area / total < least) {
       rest += items[--keep].weight;
     }
+    if (keep === items.length) return items;
+    if (items.length - keep === 1 && keep > 1) rest += items[--keep].weight; // one alone would stay as small
     if (items.length - keep < 2) return items;
     const small = items.slice(keep).map((i) => i.node);
     const what = depth(n) === 0 ? "packages" : "files and directories";
-    const together = { name: grouped(small.length) + " smaller " + what, before: 0, after: 0, category: small[0].category, files: 0, note: "",
-      parent: n, children: small, together: true };
+    const together = { name: grouped(small.length) + " smaller " + what, before: 0, after: 0, files: 0, note: "", parent: n, children: small,
+      together: true, by: small[0].by };
     for (const c of small) { together.before += c.before; together.after += c.after; }
     const at = items.findIndex((i) => i.weight < rest);
     items.length = keep;
@@ -104,7 +111,13 @@
   }
 
   const map = $("treemap"), tooltip = $("tooltip"), details = $("details");
-  const color = (n) => view === "before" && n.after === 0 && data.trimmed ? "gone" : "k" + n.category;
+  // A rectangle has the color of what most of it is.
+  function color(n) {
+    if (view === "before" && n.after === 0 && data.trimmed) return "gone";
+    let best = 0;
+    n.by[view].forEach((b, i) => { if (b > (n.by[view][best] || 0)) best = i; });
+    return "k" + best;
+  }
   const share = (v, whole) => (100 * v / whole).toFixed(4) + "%";
 
   function place(e, r, w, h) {
@@ -138,14 +151,20 @@
     crumbs();
   }
 
-  // preview draws what is in a cell, two levels deep.
+  // preview draws what is in a cell, as deep as can be told apart.
   function preview(n, w, h, level) {
     if (w < 6 || h < 6) return [];
     return squarify(weigh(n, w * h, least.inner), 0, 0, w, h).map((r) => {
       const c = r.item.node, e = element("span", "inner " + color(c));
       e.node = c;
       place(e, r, w, h);
-      if (level < 1 && c.children.length && r.w > 14 && r.h > 14) e.append(...preview(c, r.w, r.h, level + 1));
+      const named = r.w > 80 && r.h > 36;
+      if (named) e.append(element("span", "label", c.name));
+      if (level < 3 && c.children.length && r.w > 24 && r.h > 24) {
+        const inside = element("span", named ? "inside" : "inside bare");
+        inside.append(...(named ? preview(c, r.w - 6, r.h - 24, level + 1) : preview(c, r.w - 2, r.h - 2, level + 1)));
+        e.append(inside);
+      }
       return e;
     });
   }

@@ -97,7 +97,7 @@ func (m *treemap) owner(path string) string { return m.owners[absolute(path)] }
 // The groups of what no package owns. Their names cannot be those of packages.
 const (
 	withoutPackage = "(no package)"
-	unpackaged     = "made for this image"
+	unpackaged     = "not from packages"
 )
 
 // group returns the top node that a path belongs to.
