@@ -21,10 +21,13 @@ const Path = "/etc/ssh/sshd_config"
 type Setting struct {
 	Keyword string // canonical, see Canonical
 	Value   string // arguments with one blank between them
-	Match   string // the conditions of the Match block it is in; "" outside
+	Match   string // the conditions of the Match block it is in; "" outside, Always where they always hold
 	Path    string // absolute
 	Line    int    // from 1
 }
+
+// Always is the condition of "Match all".
+const Always = "all"
 
 // Config is what all files set, in the order in which sshd reads them.
 type Config struct {
@@ -77,9 +80,12 @@ func (r *reader) file(f files.File, match string, depth int) error {
 		case "":
 		case "match":
 			match = strings.Join(arguments, " ")
-			if strings.EqualFold(match, "all") {
-				match = outer // always holds
-			} else if outer != "" {
+			switch {
+			case strings.EqualFold(match, Always) && outer != "":
+				match = outer
+			case strings.EqualFold(match, Always):
+				match = Always
+			case outer != "" && outer != Always:
 				match = outer + " and " + match
 			}
 		case "include":
@@ -211,27 +217,31 @@ var several = []string{
 	"logverbose", "permitlisten", "permitopen", "port", "setenv", "subsystem",
 }
 
-// Global returns the setting of a keyword outside of Match blocks; false when there is
-// none and sshd's default holds. The keyword must not be one of those that add up.
+// Global returns the setting of a keyword that holds for every connection but those
+// of Match blocks with conditions; false when there is none and sshd's default holds.
+// What "Match all" says comes before what stands outside of blocks, wherever it is.
+// The keyword must not be one of those that add up.
 func (c *Config) Global(keyword string) (Setting, bool) {
 	keyword = Canonical(keyword)
 	if slices.Contains(several, keyword) {
 		panic("sshd: " + keyword + " has no single value")
 	}
-	for _, s := range c.Settings {
-		if s.Keyword == keyword && s.Match == "" {
-			return s, true
+	for _, match := range []string{Always, ""} {
+		for _, s := range c.Settings {
+			if s.Keyword == keyword && s.Match == match {
+				return s, true
+			}
 		}
 	}
 	return Setting{}, false
 }
 
-// Matches returns the settings of a keyword in Match blocks.
+// Matches returns the settings of a keyword in Match blocks with conditions.
 func (c *Config) Matches(keyword string) []Setting {
 	keyword = Canonical(keyword)
 	var found []Setting
 	for _, s := range c.Settings {
-		if s.Keyword == keyword && s.Match != "" {
+		if s.Keyword == keyword && s.Match != "" && s.Match != Always {
 			found = append(found, s)
 		}
 	}
