@@ -54,7 +54,7 @@ func (p *placer) containerd(ctx context.Context, placed []Image) error {
 	for _, i := range placed {
 		labels, err := p.contentLabels(i)
 		if err != nil {
-			return fmt.Errorf("container %q: %w", i.Reference, err)
+			return fmt.Errorf("container %q: %w", i.display(), err)
 		}
 		n := database.namespace(i.Namespace)
 		for _, b := range i.blobs() {
@@ -146,7 +146,7 @@ func (i *Image) blobs() []Blob {
 }
 
 // digested is the image's name with its digest.
-func (i *Image) digested() string { return i.Name + "@" + i.Top.Digest.String() }
+func (i Image) digested() string { return i.Name + "@" + i.Top.Digest.String() }
 
 // containerdNames returns the names under which containerd knows an image. Those in
 // Kubernetes' namespace are what its CRI service makes when it pulls one: by tag, by

@@ -271,8 +271,9 @@ func TestContainerd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The layer that both have was asked for once: 2 layers and 2 configurations.
-	if n := s.Blobs.Load(); n != 4 {
+	// The layer that both have was asked for once: 2 layers, and 2 configurations when they
+	// were pinned and when they were pulled.
+	if n := s.Blobs.Load(); n != 6 {
 		t.Errorf("%d blobs were asked for", n)
 	}
 

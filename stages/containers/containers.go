@@ -41,7 +41,8 @@ type Source struct {
 	// "docker-archive:FILE[:NAME:TAG]" or "dir:DIR".
 	Reference string
 	// Name is what the runtime is to call the image: "registry.example.com/pause:3.9". It
-	// is needed where the reference does not say, and takes the place of what it says.
+	// is needed where the reference does not say, as that of a directory, and takes the
+	// place of what it says.
 	Name      string
 	Arch      string // canonical: "x86_64" or "aarch64"
 	Runtime   string // one of Runtimes
@@ -242,9 +243,9 @@ type Layer struct {
 	Plain string `json:"plain"`
 }
 
-// Image is an image in the store, and where it is to go. It is the result of a stage.
+// Image is an image in the store, and where it is to go. It is the result of a stage, so
+// nothing in it is of the build host, as the path of an image in a file would be.
 type Image struct {
-	Reference string  `json:"reference"` // as the recipe has it, for messages
 	Arch      string  `json:"arch"`
 	Runtime   string  `json:"runtime"`
 	Namespace string  `json:"namespace,omitempty"`
@@ -290,7 +291,7 @@ func Pull(ctx context.Context, run *stages.Run, s Source, pinned Pinned, o PullO
 	if err != nil {
 		return fail(err)
 	}
-	image := Image{Reference: s.Reference, Arch: s.Arch, Runtime: s.Runtime, Namespace: p.namespace, Name: p.name, Tagged: p.tagged}
+	image := Image{Arch: s.Arch, Runtime: s.Runtime, Namespace: p.namespace, Name: p.name, Tagged: p.tagged}
 	st := run.Cache.Store
 	batch, err := st.NewBatch()
 	if err != nil {
@@ -388,11 +389,11 @@ func verify(ctx context.Context, run *stages.Run, l Layer, item string) error {
 }
 
 // display is the image's name for people.
-func (i *Image) display() string {
+func (i Image) display() string {
 	if i.Tagged != "" {
 		return i.Tagged
 	}
-	return i.Name
+	return i.digested()
 }
 
 // index is a list of manifests, in the members that OCI and Docker have in common.

@@ -141,7 +141,7 @@ func (p *placer) writeDockerArchive(ctx context.Context, to io.Writer, placed []
 				err = file(name, layer.Size(), layer.NewReader())
 			}
 			if err != nil {
-				return fmt.Errorf("container %q: layer %d (%s): %w", i.Reference, n+1, l.Digest, err)
+				return fmt.Errorf("container %q: layer %d (%s): %w", i.display(), n+1, l.Digest, err)
 			}
 			e.Layers = append(e.Layers, name)
 		}

@@ -123,7 +123,7 @@ func checkNames(placed []Image) error {
 		}
 		k := key{i.family(), i.Namespace, i.Tagged}
 		if other, ok := names[k]; ok && !other.same(i) {
-			return &SourceError{i.Reference, fmt.Errorf("%s can have one image %s only, and the container %q has that name too, with the digest %s instead of %s", i.Runtime, i.Tagged, other.Reference, other.Top.Digest, i.Top.Digest)}
+			return &SourceError{i.display(), fmt.Errorf("%s can have one image of that name only, and there are two: %s and %s; give one another tag, or name it by digest alone", i.Runtime, other.Top.Digest, i.Top.Digest)}
 		}
 		names[k] = i
 	}
@@ -162,7 +162,7 @@ func (p *placer) program(name string) (string, bool) {
 func (p *placer) checkRuntime(i Image) error {
 	for _, name := range programs[i.Runtime].names {
 		if _, ok := p.program(name); !ok {
-			return &SourceError{i.Reference, fmt.Errorf("its runtime %s is not installed: the image has no program %s; add the package (%s) to the recipe's packages", i.Runtime, name, programs[i.Runtime].packages)}
+			return &SourceError{i.display(), fmt.Errorf("its runtime %s is not installed: the image has no program %s; add the package (%s) to the recipe's packages", i.Runtime, name, programs[i.Runtime].packages)}
 		}
 	}
 	return nil

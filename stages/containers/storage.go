@@ -91,23 +91,23 @@ func (p *placer) storage(ctx context.Context, placed []Image) error {
 	for _, i := range placed {
 		top, err := s.layers(ctx, i)
 		if err != nil {
-			return fmt.Errorf("container %q: %w", i.Reference, err)
+			return fmt.Errorf("container %q: %w", i.display(), err)
 		}
 		id := i.Config.Digest.Hex()
 		image, ok := byID[id]
 		if !ok {
 			image = &storageImage{ID: id, Digest: i.Manifest.Digest.String(), Layer: top, Metadata: "{}", Sizes: map[string]int64{}, Digests: map[string]string{}}
 			if image.Created, err = s.created(i); err != nil {
-				return fmt.Errorf("container %q: %w", i.Reference, err)
+				return fmt.Errorf("container %q: %w", i.display(), err)
 			}
 			byID[id] = image
 			images = append(images, image)
 		}
 		if image.Layer != top {
-			return fmt.Errorf("container %q: the image %s is there with other layers", i.Reference, id)
+			return fmt.Errorf("container %q: the image %s is there with other layers", i.display(), id)
 		}
 		if err := s.image(image, i); err != nil {
-			return fmt.Errorf("container %q: %w", i.Reference, err)
+			return fmt.Errorf("container %q: %w", i.display(), err)
 		}
 	}
 	for name, list := range map[string]any{"overlay-images/images.json": images, "overlay-layers/layers.json": s.all} {
@@ -418,10 +418,11 @@ func whiteouts(t *tree.Tree) (*tree.Tree, bool, error) {
 			edit.Put(d)
 		case strings.HasPrefix(name, aufs):
 		default:
-			hidden := tree.Join(dir, strings.TrimPrefix(name, whiteout))
-			if err := tree.CheckPath(hidden); err != nil {
-				return nil, false, fmt.Errorf("%s: %w", e.Path, err)
+			hidden := strings.TrimPrefix(name, whiteout)
+			if hidden == "" || hidden == "." || hidden == ".." {
+				return nil, false, fmt.Errorf("%s: it is a whiteout of nothing", e.Path)
 			}
+			hidden = tree.Join(dir, hidden)
 			if _, ok := edit.Get(hidden); ok {
 				continue // a whiteout concerns the layers below, and this one has it anew
 			}

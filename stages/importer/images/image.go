@@ -54,6 +54,10 @@ func Resolve(ctx context.Context, reference string, o Options, pin func(Resolved
 	if err != nil {
 		return fail(err)
 	}
+	// What cannot be used is not pinned.
+	if _, err := s.Contents(ctx, m); err != nil {
+		return fail(err)
+	}
 	decision, err := loadPolicy(s.ref)
 	if err != nil {
 		return fail(err)
