@@ -204,6 +204,9 @@ boot {
   firmware = ["bios", "uefi"]           # with Secure Boot, too
   console  = ["tty0", "ttyS0,115200n8"] # screen and serial port; the last one is /dev/console
   timeout  = 1
+
+  # What the baseline asks of the kernel, and only its command line can say.
+  cmdline = ["slab_nomerge", "init_on_alloc=1", "page_alloc.shuffle=1", "randomize_kstack_offset=on", "vsyscall=none"]
 }
 
 # Installs the host on the smallest disk that holds nothing. examples/bare-metal.hcl says more of media.
