@@ -477,11 +477,23 @@ func (c *checker) reach() (elf, scripts bool) {
 		}
 		switch b.Type {
 		case tree.Symlink:
-			return true, true
+			end, _ := c.before.follow(b.Path)
+			to, ok := c.before.t.Lookup(end)
+			switch {
+			case !ok: // it led nowhere
+			case to.Type == tree.Directory:
+				for _, e := range c.before.t.Subtree(end) {
+					elf = elf || isLibraryName(e.Name())
+					scripts = scripts || e.Type != tree.Directory && e.Mode&0o111 != 0
+				}
+			case isLibraryName(b.Name()), strings.HasPrefix(b.Path, "etc/ld"):
+				elf = true
+			case to.Mode&0o111 != 0:
+				scripts = true
+			}
 		case tree.Directory:
 		case tree.Regular:
-			base := b.Name()
-			if strings.Contains(base, ".so") || strings.HasPrefix(base, "ld-") || strings.HasPrefix(b.Path, "etc/ld") {
+			if base := b.Name(); isLibraryName(base) || strings.HasPrefix(base, "ld-") || strings.HasPrefix(b.Path, "etc/ld") {
 				elf = true
 			}
 			if b.Mode&0o111 != 0 {
@@ -490,6 +502,16 @@ func (c *checker) reach() (elf, scripts bool) {
 		}
 	}
 	return elf, scripts
+}
+
+// isLibraryName reports whether a file is a shared library by its name: libx.so, libx.so.1, libx-2.so.
+func isLibraryName(name string) bool {
+	i := strings.Index(name, ".so")
+	if i < 0 {
+		return false
+	}
+	rest := name[i+len(".so"):]
+	return rest == "" || len(rest) > 1 && rest[0] == '.' && rest[1] >= '0' && rest[1] <= '9'
 }
 
 // checkELF finds what one ELF file lost.
