@@ -28,8 +28,8 @@ const (
 	metadataFile          = "meta.db"
 )
 
-// metadataVersion is the version of containerd's database (dbVersion in its package
-// metadata) since 1.3. Later ones bring it up to date when they start.
+// metadataVersion is the version of the database (dbVersion in containerd's package
+// metadata) that containerd 1.6 and 1.7 write. Later ones bring it up to date.
 const metadataVersion = 3
 
 // containerd puts images into containerd's content store, and what is known of them into

@@ -26,8 +26,8 @@
 //	io.containerd.metadata.v1.bolt/meta.db              what containerd knows of them
 //
 // The database is a file of bbolt. Its buckets, of which "/" separates the names, are
-// those of containerd's package metadata (buckets.go), version 3, which containerd since
-// 1.3 reads and which later versions bring up to date:
+// those of containerd's package metadata (buckets.go), version 3, as containerd 1.6 and 1.7
+// write it; later ones bring it up to date:
 //
 //	v1                                         version: 3
 //	v1/NAMESPACE/images/NAME                   createdat, updatedat
