@@ -23,7 +23,7 @@
 //	inventory  lists ordered by path, empty rather than missing:
 //	             setid, world_writable, no_account, no_package: path, type, mode
 //	               (octal), owner, group, packages that own it
-//	             capabilities: the same, and capabilities as getcap prints them
+//	             capabilities: the same, and capabilities in getcap's notation
 //	             packages_known: whether the tree has a database of packages; without
 //	               one, packages are missing and no_package is empty
 //	             empty_passwords: name, path, line

@@ -14,7 +14,7 @@ import (
 // File is a path of the tree that deserves a look.
 type File struct {
 	Path     string   `json:"path"` // absolute
-	Type     string   `json:"type"` // "regular file", "directory", …
+	Type     string   `json:"type"` // "file", "directory", …
 	Mode     string   `json:"mode"` // octal
 	Owner    string   `json:"owner"`
 	Group    string   `json:"group"`
@@ -24,7 +24,7 @@ type File struct {
 // CapableFile is a file with capabilities.
 type CapableFile struct {
 	File
-	Capabilities string `json:"capabilities"` // as getcap prints them: "cap_net_raw=ep"
+	Capabilities string `json:"capabilities"` // in getcap's notation: "cap_net_raw=ep"
 }
 
 // Account is an account in one of the files of accounts.
@@ -127,9 +127,9 @@ var capabilities = []string{
 }
 
 // Capabilities writes the value of the extended attribute security.capability
-// (capabilities(7), linux/capability.h: struct vfs_cap_data and vfs_ns_cap_data) as
-// getcap does, with flags of its own for each set of names. What is of another form is
-// written in hexadecimal.
+// (capabilities(7), linux/capability.h: struct vfs_cap_data and vfs_ns_cap_data) in
+// the notation of cap_from_text(3), with a clause for each combination of flags. What
+// is of another form is written in hexadecimal.
 func Capabilities(value []byte) string {
 	const revision1, revision2, revision3, effective = 0x01000000, 0x02000000, 0x03000000, 1
 	unknown := "0x" + hex.EncodeToString(value)

@@ -77,17 +77,25 @@ type Database struct {
 	Users     []User
 	Passwords []Password
 	Groups    []GroupEntry
-	HasShadow bool
 }
 
 // Read reads the accounts of a root. Files that are missing have no entries.
 func Read(root files.Root) (*Database, error) {
-	d := &Database{}
-	passwd, _, err := root.Read(Passwd)
-	if err != nil {
-		return nil, err
+	var data [3][]byte
+	for i, path := range []string{Passwd, Shadow, Group} {
+		f, _, err := root.Read(path)
+		if err != nil {
+			return nil, err
+		}
+		data[i] = f.Data
 	}
-	for _, l := range Parse(passwd.Data) {
+	return New(data[0], data[1], data[2]), nil
+}
+
+// New returns what the three files say.
+func New(passwd, shadow, group []byte) *Database {
+	d := &Database{}
+	for _, l := range Parse(passwd) {
 		if !l.Entry(7) {
 			continue
 		}
@@ -100,21 +108,12 @@ func Read(root files.Root) (*Database, error) {
 			Line: l.Number, Name: l.Fields[0], Password: l.Fields[1], UID: uint32(uid), GID: uint32(gid), Home: l.Fields[5], Shell: l.Fields[6],
 		})
 	}
-	shadow, there, err := root.Read(Shadow)
-	if err != nil {
-		return nil, err
-	}
-	d.HasShadow = there
-	for _, l := range Parse(shadow.Data) {
+	for _, l := range Parse(shadow) {
 		if l.Entry(2) {
 			d.Passwords = append(d.Passwords, Password{l.Number, l.Fields[0], l.Fields[1]})
 		}
 	}
-	group, _, err := root.Read(Group)
-	if err != nil {
-		return nil, err
-	}
-	for _, l := range Parse(group.Data) {
+	for _, l := range Parse(group) {
 		if !l.Entry(3) {
 			continue
 		}
@@ -122,7 +121,7 @@ func Read(root files.Root) (*Database, error) {
 			d.Groups = append(d.Groups, GroupEntry{l.Number, l.Fields[0], uint32(gid)})
 		}
 	}
-	return d, nil
+	return d
 }
 
 // UserName returns the first name of a number, and whether it has one.
