@@ -402,14 +402,17 @@ func (c *checker) programs() ([]Finding, error) {
 	}
 	err := c.each(candidates, func(e tree.Entry) error {
 		i := index[e.Path]
-		f, err := c.after.elf(e)
-		if err != nil {
-			return err
+		if everyELF || c.changed[e.Path] {
+			f, err := c.after.elf(e)
+			if err != nil {
+				return err
+			}
+			if f != nil {
+				kinds[i] = &program{e, f}
+				return nil
+			}
 		}
-		if f != nil {
-			kinds[i] = &program{e, f}
-			return nil
-		}
+		var err error
 		if e.Mode&0o111 != 0 {
 			scripts[i], err = c.after.shebang(e)
 		}
