@@ -43,6 +43,9 @@ func Directory(ctx context.Context, st *store.Store, files []DirectoryFile, path
 		total += object.Size()
 		fmt.Fprintf(&sums, "%s  %s\n", f.Digest.Hex(), f.Name)
 	}
+	if err := o.accept(total); err != nil {
+		return Output{}, err
+	}
 	var done int64
 	for i, f := range files {
 		n, err := copyFile(ctx, filepath.Join(part, filepath.FromSlash(f.Name)), objects[i].NewReader())

@@ -27,9 +27,14 @@ type Manifest struct {
 	SourceDateEpoch int64             `json:"source_date_epoch"` // seconds since 1970-01-01 UTC; every time in the images
 	Stages          []ManifestStage   `json:"stages"`            // in the order in which they ended
 	Scripts         []ManifestScript  `json:"scripts"`           // everything of the target that was executed, in order
-	Packages        []ManifestPackage `json:"packages"`          // sorted by name
-	Disk            *ManifestDisk     `json:"disk,omitempty"`
-	Outputs         []ManifestOutput  `json:"outputs"`
+	Packages        []ManifestPackage `json:"packages"`          // sorted by name; those that trimming left
+	Trim            *ManifestTrim     `json:"trim,omitempty"`    // nil when the recipe does not trim
+	// Containers are the container images in the image, sorted by reference.
+	Containers []ManifestContainer `json:"containers,omitempty"`
+	// Bills are the bills of materials beside the manifest.
+	Bills   []ManifestBill   `json:"sboms,omitempty"`
+	Disk    *ManifestDisk    `json:"disk,omitempty"`
+	Outputs []ManifestOutput `json:"outputs"`
 }
 
 // ManifestStage is a stage of the pipeline.
@@ -52,6 +57,34 @@ type ManifestPackage struct {
 	Version string `json:"version"`
 	Arch    string `json:"arch"`   // as the distribution writes it
 	SHA256  SHA256 `json:"sha256"` // of the package file
+}
+
+// ManifestTrim says what trimming left of the root.
+type ManifestTrim struct {
+	Profile string         `json:"profile"`
+	Before  ManifestCounts `json:"before"`
+	After   ManifestCounts `json:"after"`
+}
+
+// ManifestCounts says how much there is of what a root consists of.
+type ManifestCounts struct {
+	Packages int   `json:"packages"`
+	Services int   `json:"services"` // unit files, as systemctl list-unit-files counts them
+	Files    int   `json:"files"`    // all but directories
+	Bytes    int64 `json:"bytes"`    // of regular files, hard linked ones once
+	Modules  int   `json:"modules"`  // of kernels
+}
+
+// ManifestContainer is a container image that the image has.
+type ManifestContainer struct {
+	Reference string `json:"reference"` // as the recipe has it
+	Digest    string `json:"digest"`    // of the manifest, or list of manifests: SHA-256, hexadecimal
+}
+
+// ManifestBill is a bill of materials beside the manifest.
+type ManifestBill struct {
+	File   string `json:"file"` // name without directory
+	SHA256 SHA256 `json:"sha256"`
 }
 
 // ManifestDisk is the partitioned disk in the outputs.
@@ -106,7 +139,7 @@ func WriteManifest(path string, m Manifest) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	return writeFile(path, append(data, '\n'))
+	return WriteFile(path, append(data, '\n'))
 }
 
 // ReadManifest reads what WriteManifest wrote.

@@ -17,6 +17,16 @@ import (
 type Options struct {
 	// Progress is called with bytes of the disk's data, never by two goroutines at once; may be nil.
 	Progress func(done, total int64)
+	// Accept is asked whether the output may have its size in bytes before it takes the place of what was there; its
+	// error is that of the whole. May be nil.
+	Accept func(size int64) error
+}
+
+func (o Options) accept(size int64) error {
+	if o.Accept == nil {
+		return nil
+	}
+	return o.Accept(size)
 }
 
 // Output is an image that was written.
@@ -91,11 +101,11 @@ func (o *output) commitImage(digest store.Digest) error {
 	if err := o.commit(); err != nil {
 		return err
 	}
-	return writeFile(sums, fmt.Appendf(nil, "%s  %s\n", digest.Hex(), filepath.Base(o.path)))
+	return WriteFile(sums, fmt.Appendf(nil, "%s  %s\n", digest.Hex(), filepath.Base(o.path)))
 }
 
-// writeFile writes a small file, whole or not at all.
-func writeFile(path string, data []byte) error {
+// WriteFile writes a small file, whole or not at all.
+func WriteFile(path string, data []byte) error {
 	out, err := create(path)
 	if err != nil {
 		return err

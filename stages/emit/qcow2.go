@@ -42,6 +42,9 @@ func Qcow2(ctx context.Context, st *store.Store, im disk.Image, path string, q q
 		return Output{}, explain(path, err)
 	}
 	result := Output{Path: path, Size: size, VirtualSize: im.Size, Digest: store.Digest(sum.Sum(nil))}
+	if err := o.accept(result.Size); err != nil {
+		return Output{}, err
+	}
 	return result, out.commitImage(result.Digest)
 }
 

@@ -60,6 +60,9 @@ func writeImage(ctx context.Context, st *store.Store, im disk.Image, path string
 		return Output{}, err
 	}
 	result := Output{Path: path, Size: im.Size, VirtualSize: im.Size, Digest: store.Digest(sum.Sum(nil))}
+	if err := o.accept(result.Size); err != nil {
+		return Output{}, err
+	}
 	return result, out.commitImage(result.Digest)
 }
 

@@ -19,6 +19,7 @@ import (
 // Summary is what a build did.
 type Summary struct {
 	Outputs  []Output        `json:"outputs"`
+	Bills    []string        `json:"sboms"`    // paths of the bills of materials
 	Manifest string          `json:"manifest"` // its path
 	Locked   bool            `json:"locked"`   // a lock file was used
 	Stages   []stages.Record `json:"stages"`
@@ -40,7 +41,7 @@ type prepared struct {
 	lock    *recipes.Lock
 	keys    keyrings
 	found   bool          // the lock is a lock file's
-	targets []stages.Node // the outputs that are wanted
+	targets []stages.Node // the outputs that are wanted, and the bills of materials
 	name    string        // under which the build is remembered
 }
 
@@ -85,7 +86,7 @@ func (env *Environment) targets(r *recipes.Recipe, g *graph) ([]stages.Node, err
 			return nil, &RecipeError{fmt.Errorf("--only %s: the recipe has no such output; it has %s", name, strings.Join(names, ", "))}
 		}
 	}
-	return targets, nil
+	return append(targets, g.bills), nil
 }
 
 // Build builds a recipe.
@@ -113,6 +114,9 @@ func (env *Environment) Build(ctx context.Context, r *recipes.Recipe) (*Summary,
 			return nil, err
 		}
 		summary.Outputs = append(summary.Outputs, Output{Path: w.Path, Format: w.Format, Size: w.Size, VirtualSize: w.VirtualSize, Digest: digest})
+	}
+	if summary.Bills, err = env.writeBills(r, g); err != nil {
+		return nil, err
 	}
 	manifest, err := env.manifest(ctx, r, p.lock, g, summary)
 	if err != nil {
@@ -145,7 +149,14 @@ func (env *Environment) manifest(ctx context.Context, r *recipes.Recipe, lock *r
 	if m.Scripts, err = env.scripts(ctx, r, g); err != nil {
 		return emit.Manifest{}, err
 	}
+	kept, err := env.kept(g, &m)
+	if err != nil {
+		return emit.Manifest{}, err
+	}
 	for _, p := range lock.Packages {
+		if !kept(p) {
+			continue
+		}
 		digest, err := store.ParseHex(p.SHA256)
 		if err != nil {
 			return emit.Manifest{}, err
@@ -153,6 +164,16 @@ func (env *Environment) manifest(ctx context.Context, r *recipes.Recipe, lock *r
 		m.Packages = append(m.Packages, emit.ManifestPackage{Name: p.Name, Version: p.Version, Arch: p.Arch, SHA256: emit.SHA256(digest)})
 	}
 	m.Disk = manifestDisk(g)
+	for _, c := range lock.Containers {
+		m.Containers = append(m.Containers, emit.ManifestContainer{Reference: c.Reference, Digest: strings.TrimPrefix(c.Digest, "sha256:")})
+	}
+	for _, path := range s.Bills {
+		digest, err := digestFile(path)
+		if err != nil {
+			return emit.Manifest{}, err
+		}
+		m.Bills = append(m.Bills, emit.ManifestBill{File: filepath.Base(path), SHA256: emit.SHA256(digest)})
+	}
 	for _, o := range s.Outputs {
 		m.Outputs = append(m.Outputs, emit.ManifestOutput{
 			File: filepath.Base(o.Path), Format: o.Format, Size: o.Size, VirtualSize: o.VirtualSize, SHA256: emit.SHA256(o.Digest),

@@ -217,7 +217,7 @@ func TestBuildAndVerify(t *testing.T) {
 			ran = append(ran, s.Stage)
 		}
 	}
-	if want := "script last, initramfs, boot, filesystems, disk, raw"; strings.Join(ran, ", ") != want {
+	if want := "script last, initramfs, boot, filesystems, disk, raw, sbom"; strings.Join(ran, ", ") != want {
 		t.Errorf("another script runs %q, want %s", ran, want)
 	}
 	err = env.Verify(t.Context(), r)

@@ -6,22 +6,33 @@ import (
 	"github.com/imagefactory/imagefactory/distros"
 	"github.com/imagefactory/imagefactory/recipes"
 	"github.com/imagefactory/imagefactory/stages"
+	"github.com/imagefactory/imagefactory/stages/containers"
 	"github.com/imagefactory/imagefactory/stages/filesystems"
 	"github.com/imagefactory/imagefactory/stages/grub"
 	"github.com/imagefactory/imagefactory/stages/packages"
 	"github.com/imagefactory/imagefactory/stages/partition"
+	"github.com/imagefactory/imagefactory/stages/rootfs"
 	"github.com/imagefactory/imagefactory/stages/store"
+	"github.com/imagefactory/imagefactory/stages/trim"
 )
 
 // graph is a build's stages and the handles to their results.
 type graph struct {
 	*stages.Graph
-	packages    *stages.Handle[packages.Output]
+	packages    *stages.Handle[packages.Output] // nil where the root is not made of them
+	containers  []*stages.Handle[containers.Image]
+	untrimmed   *stages.Handle[rootfs.Root] // the last root before trimming
+	trimmed     *stages.Handle[trim.Result] // nil when the recipe does not trim
+	steps       []step                      // the roots, in order
 	filesystems *stages.Handle[filesystems.Output]
 	images      *stages.Handle[grub.Images]
 	disk        *stages.Handle[composed]
 	media       *mediaParts // nil when the recipe has no installation media
 	outputs     []*stages.Handle[written]
+	finished    *stages.Handle[grub.Installed] // the root as it is written
+	bills       *stages.Handle[bills]
+	builder     *builder
+	cmdline     []string // of the kernel
 
 	partitions []filesystems.Partition // in the order of the recipe, for the manifest
 	scripts    []string                // names of those that run, in order
@@ -69,11 +80,15 @@ func newGraph(env *Environment, r *recipes.Recipe, lock *recipes.Lock, keys keyr
 	}
 	installed, tools, images := b.boot(root)
 	b.graph.images = images
-	b.image(b.label(installed), images)
-	if err := b.mediaStages(root, tools); err != nil {
+	finished := b.label(installed)
+	b.image(finished, images)
+	// Installers need drivers that the installed system does not.
+	if err := b.mediaStages(b.graph.untrimmed, tools); err != nil {
 		return nil, err
 	}
 	b.emit()
+	b.describe(finished)
+	b.graph.builder = b
 	return b.graph, nil
 }
 

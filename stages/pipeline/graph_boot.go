@@ -23,7 +23,8 @@ func (b *builder) boot(root *stages.Handle[rootfs.Root]) (*stages.Handle[grub.In
 	if b.graph.packages != nil {
 		after = append(after, b.graph.packages)
 	}
-	tools := b.merge("tools", b.unpack("tools-packages", b.lock.Tools, after), false)
+	toolPackages := b.unpack("tools-packages", b.lock.Tools, after)
+	tools := b.merge("tools", toolPackages, false)
 
 	menuPart, grubDir := b.holder(d.Grub.Dir)
 	uuid := filesystems.UUIDText(menuPart.Filesystem, menuPart.UUID)
@@ -47,6 +48,7 @@ func (b *builder) boot(root *stages.Handle[rootfs.Root]) (*stages.Handle[grub.In
 		cmdline = append(cmdline, "selinux=0") // kernels of today no longer heed the configuration file
 	}
 	cmdline = append(cmdline, r.Boot.Cmdline...)
+	b.graph.cmdline = cmdline
 	install := grub.InstallOptions{
 		Menu:     grub.Menu{UUID: uuid, Timeout: r.Boot.Timeout, Consoles: r.Boot.Console, PasswordPBKDF2: r.Boot.PasswordPBKDF2},
 		MenuPath: path.Join(d.Grub.Dir, "grub.cfg"),
@@ -58,7 +60,7 @@ func (b *builder) boot(root *stages.Handle[rootfs.Root]) (*stages.Handle[grub.In
 	}
 	install.Signed = signed
 	kernel, image, title := d.Kernel.Image, d.Initramfs.Image, d.Title
-	return stages.Add(b.graph.Graph, stages.Stage{
+	installed := stages.Add(b.graph.Graph, stages.Stage{
 		Name: "boot", Kind: "boot", Version: grub.InstallVersion,
 		Inputs: []stages.Input{
 			{Name: "boot", Value: install}, {Name: "cmdline", Value: cmdline}, {Name: "distribution", Value: []string{kernel, image, title}},
@@ -82,7 +84,9 @@ func (b *builder) boot(root *stages.Handle[rootfs.Root]) (*stages.Handle[grub.In
 			})
 		}
 		return grub.Install(run, root.Result(), tools.Result(), images.Result(), o)
-	}), tools, images
+	})
+	b.bootStep("boot loader", installed, toolPackages)
+	return installed, tools, images
 }
 
 // grubTargets returns the kinds of firmware that a GRUB is made for: nil where the image
@@ -109,7 +113,7 @@ func (b *builder) label(installed *stages.Handle[grub.Installed]) *stages.Handle
 	if root.Filesystem == "ext4" {
 		o.Directories = append(o.Directories, "/lost+found") // which the writer would make, without a label
 	}
-	return stages.Add(b.graph.Graph, stages.Stage{
+	labelled := stages.Add(b.graph.Graph, stages.Stage{
 		Name: "label", Kind: "selinux", Version: selinux.Version,
 		Inputs: []stages.Input{{Name: "selinux", Value: o}},
 		Needs:  []stages.Node{installed},
@@ -119,4 +123,6 @@ func (b *builder) label(installed *stages.Handle[grub.Installed]) *stages.Handle
 		out.Root, err = selinux.Run(ctx, run, out.Root, o)
 		return out, err
 	})
+	b.bootStep("SELinux labels", labelled, nil)
+	return labelled
 }

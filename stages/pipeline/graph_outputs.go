@@ -12,6 +12,7 @@ import (
 	"github.com/imagefactory/imagefactory/stages/emit"
 	"github.com/imagefactory/imagefactory/stages/emit/qcow2"
 	"github.com/imagefactory/imagefactory/stages/store"
+	"github.com/imagefactory/imagefactory/stages/trim"
 )
 
 // written is a file an output stage left.
@@ -86,14 +87,29 @@ func (b *builder) emit() {
 
 // output adds the stage that writes one output at path, of what the stage source made.
 func (b *builder) output(o recipes.Output, path string, source stages.Node, write func(context.Context, *stages.Run, emit.Options) (emit.Output, error)) {
+	inputs, needs := []stages.Input{{Name: "output", Value: o}, {Name: "file", Value: path}}, []stages.Node{source}
+	budget := trim.Budget{ImageSize: b.budget().ImageSize}
+	// A raw image is as large as its disk, whatever is in it.
+	limited := budget.ImageSize > 0 && o.Type != "raw"
+	if limited {
+		inputs, needs = append(inputs, stages.Input{Name: "budget", Value: budget}), append(needs, b.graph.trimmed)
+	}
 	handle := stages.AddChecked(b.graph.Graph, stages.Stage{
-		Name: o.Type, Kind: "emit", Version: emitVersion,
-		Inputs: []stages.Input{{Name: "output", Value: o}, {Name: "file", Value: path}},
-		Needs:  []stages.Node{source},
+		Name: o.Type, Kind: "emit", Version: emitVersion, Inputs: inputs, Needs: needs,
 	}, written.stands, func(ctx context.Context, run *stages.Run) (written, error) {
-		out, err := write(ctx, run, emit.Options{Progress: func(done, total int64) {
+		options := emit.Options{Progress: func(done, total int64) {
 			run.Emit(stages.Event{Kind: stages.Progress, Item: filepath.Base(path), Done: done, Total: total, Unit: stages.Bytes})
-		}})
+		}}
+		if limited {
+			options.Accept = func(size int64) error {
+				report, err := trim.LoadReport(run.Cache.Store, b.graph.trimmed.Result().Report)
+				if err != nil {
+					return err
+				}
+				return budget.Check(report, size)
+			}
+		}
+		out, err := write(ctx, run, options)
 		if err != nil {
 			return written{}, err
 		}

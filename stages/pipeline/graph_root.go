@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"slices"
 
 	"github.com/imagefactory/imagefactory/distros"
 	"github.com/imagefactory/imagefactory/distros/rpm/rpmdb"
@@ -9,6 +10,7 @@ import (
 	"github.com/imagefactory/imagefactory/stages"
 	"github.com/imagefactory/imagefactory/stages/configure"
 	"github.com/imagefactory/imagefactory/stages/packages"
+	"github.com/imagefactory/imagefactory/stages/provenance"
 	"github.com/imagefactory/imagefactory/stages/rootfs"
 	"github.com/imagefactory/imagefactory/stages/session"
 	"github.com/imagefactory/imagefactory/stages/store"
@@ -19,18 +21,30 @@ import (
 func (b *builder) root() *stages.Handle[rootfs.Root] {
 	switch installer := b.recipe.Rootfs.Installer; {
 	case installer == recipes.InstallerArchive:
-		return b.importArchive()
+		return b.imported(b.importArchive())
 	case installer == recipes.InstallerImage:
-		return b.importImage()
+		return b.imported(b.importImage())
 	case isHostTool(installer):
-		return b.installByTool()
+		root := b.installByTool()
+		b.step(provenance.MaintainerScript, "", root, b.installClaims()...)
+		return root
 	}
 	b.graph.packages = b.unpack("packages", b.lock.Packages, nil)
 	merged := b.merge("rootfs", b.graph.packages, true)
+	b.step(provenance.Generated, "merge", merged, slices.Concat(provenance.Links(b.arch.Links), provenance.PackageDatabase())...).packages = b.graph.packages
+	var configured *stages.Handle[rootfs.Root]
 	if b.recipe.Distro.Family == distros.FamilyRPM {
-		return b.configureRPM(b.graph.packages, merged)
+		configured = b.configureRPM(b.graph.packages, merged)
+	} else {
+		configured = b.configureDeb(b.graph.packages, merged)
 	}
-	return b.configureDeb(b.graph.packages, merged)
+	b.step(provenance.MaintainerScript, "", configured, b.installClaims()...)
+	return configured
+}
+
+// installClaims says what stages that install packages make themselves.
+func (b *builder) installClaims() []provenance.Claim {
+	return slices.Concat(provenance.PackageDatabase(), provenance.Cleaned(b.session().Clean))
 }
 
 // unpack adds the stage that fetches and unpacks locked packages, once the stages after

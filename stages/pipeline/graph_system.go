@@ -16,6 +16,7 @@ import (
 	"github.com/imagefactory/imagefactory/stages/customize"
 	"github.com/imagefactory/imagefactory/stages/filesystems"
 	"github.com/imagefactory/imagefactory/stages/initramfs"
+	"github.com/imagefactory/imagefactory/stages/provenance"
 	"github.com/imagefactory/imagefactory/stages/rootfs"
 	"github.com/imagefactory/imagefactory/stages/script"
 	"github.com/imagefactory/imagefactory/stages/session"
@@ -36,31 +37,50 @@ func (b *builder) system(root *stages.Handle[rootfs.Root]) (*stages.Handle[rootf
 	if root, err = b.customize(root); err != nil {
 		return nil, err
 	}
+	root = b.containers(root)
 	for _, s := range customized {
 		if root, err = b.script(s, root, options); err != nil {
 			return nil, err
 		}
 	}
 
-	before := root
+	if root, err = b.harden(root); err != nil {
+		return nil, err
+	}
+	b.graph.untrimmed = root
+	return b.initramfs(root)
+}
+
+// initramfs adds the stages that trim the system and generate its initial RAM file
+// systems, and returns the last.
+func (b *builder) initramfs(full *stages.Handle[rootfs.Root]) (*stages.Handle[rootfs.Root], error) {
 	d := b.recipe.Distro
 	generator := initramfs.Options{Kernel: d.Kernel.Image, Source: d.Kernel.Source, Image: d.Initramfs.Image, Command: d.Initramfs.Command, Env: d.Initramfs.Env}
 	rootPart, _ := b.holder("/")
 	// While packages' scripts run the generator may be replaced by something quicker.
-	options.Files = slices.DeleteFunc(slices.Clone(options.Files), func(f session.File) bool {
+	options := b.session()
+	options.Files = slices.DeleteFunc(options.Files, func(f session.File) bool {
 		return len(d.Initramfs.Command) > 0 && f.Path == d.Initramfs.Command[0]
 	})
 	for _, f := range d.Initramfs.Files {
 		content := strings.ReplaceAll(f.Content, "{filesystem}", rootPart.Filesystem)
 		options.Files = append(options.Files, session.File{Path: f.Path, Content: content, Mode: f.Mode})
 	}
-	return stages.Add(b.graph.Graph, stages.Stage{
-		Name: recipes.StageInitramfs, Kind: "initramfs", Version: initramfs.Version,
-		Inputs: []stages.Input{{Name: "generator", Value: generator}, {Name: "scripts", Value: options}, {Name: "sandbox", Value: b.env.SandboxMode}},
-		Needs:  []stages.Node{before},
-	}, func(ctx context.Context, run *stages.Run) (rootfs.Root, error) {
-		return initramfs.Run(ctx, run, b.env.Pool, before.Result(), generator, options)
-	}), nil
+	generate := func(root *stages.Handle[rootfs.Root]) *stages.Handle[rootfs.Root] {
+		return stages.Add(b.graph.Graph, stages.Stage{
+			Name: recipes.StageInitramfs, Kind: "initramfs", Version: initramfs.Version,
+			Inputs: []stages.Input{{Name: "generator", Value: generator}, {Name: "scripts", Value: options}, {Name: "sandbox", Value: b.env.SandboxMode}},
+			Needs:  []stages.Node{root},
+		}, func(ctx context.Context, run *stages.Run) (rootfs.Root, error) {
+			return initramfs.Run(ctx, run, b.env.Pool, root.Result(), generator, options)
+		})
+	}
+	if b.recipe.Trim == nil {
+		made := generate(full)
+		b.step(provenance.Generated, recipes.StageInitramfs, made)
+		return made, nil
+	}
+	return b.trimmed(full, generator, generate)
 }
 
 // script adds the stage of one script after root.
@@ -84,7 +104,7 @@ func (b *builder) script(s recipes.Script, root *stages.Handle[rootfs.Root], opt
 		inputs = append(inputs, stages.Input{Name: "inputs/" + in.Name, Value: strings.TrimPrefix(digest, "sha256:")})
 		spec.Inputs = append(spec.Inputs, script.Input{Path: in.Path, Name: in.Name})
 	}
-	return stages.Add(b.graph.Graph, stages.Stage{
+	done := stages.Add(b.graph.Graph, stages.Stage{
 		Name: "script " + s.Name, Kind: "script", Version: script.Version, Inputs: inputs, Needs: []stages.Node{root},
 	}, func(ctx context.Context, run *stages.Run) (rootfs.Root, error) {
 		after, err := script.Run(ctx, run, b.env.Pool, root.Result(), spec, options)
@@ -98,7 +118,9 @@ func (b *builder) script(s recipes.Script, root *stages.Handle[rootfs.Root], opt
 			}
 		}
 		return after, nil
-	}), nil
+	})
+	b.step(provenance.Script, s.Name, done, provenance.Cleaned(options.Clean)...)
+	return done, nil
 }
 
 // digestFile returns the digest of a file's contents.
@@ -155,7 +177,7 @@ func (b *builder) customize(root *stages.Handle[rootfs.Root]) (*stages.Handle[ro
 	for _, u := range r.Distro.Units {
 		o.Units = append(o.Units, customize.Unit{Name: u.Name, When: u.When, WantedBy: u.WantedBy, Content: u.Content})
 	}
-	return stages.Add(b.graph.Graph, stages.Stage{
+	customized := stages.Add(b.graph.Graph, stages.Stage{
 		Name: recipes.StageCustomize, Kind: "customize", Version: customize.Version,
 		Inputs: []stages.Input{
 			{Name: "hostname", Value: o.Hostname}, {Name: "timezone", Value: o.Timezone}, {Name: "locale", Value: o.Locale},
@@ -165,7 +187,9 @@ func (b *builder) customize(root *stages.Handle[rootfs.Root]) (*stages.Handle[ro
 		Needs: []stages.Node{root},
 	}, func(ctx context.Context, run *stages.Run) (rootfs.Root, error) {
 		return customize.Run(ctx, run, root.Result(), o)
-	}), nil
+	})
+	b.step(provenance.Block, "recipe", customized, provenance.Customized(o)...)
+	return customized, nil
 }
 
 // rootFile returns a file of the distribution's data, owned by root.

@@ -2,10 +2,12 @@ package pipeline
 
 import (
 	"context"
+	"path/filepath"
 
 	"github.com/imagefactory/imagefactory/recipes"
 	"github.com/imagefactory/imagefactory/stages"
 	"github.com/imagefactory/imagefactory/stages/importer"
+	"github.com/imagefactory/imagefactory/stages/provenance"
 	"github.com/imagefactory/imagefactory/stages/rootfs"
 	"github.com/imagefactory/imagefactory/stages/store"
 )
@@ -21,6 +23,16 @@ func (env *Environment) resolveImage(ctx context.Context, r *recipes.Recipe) (*r
 
 func (env *Environment) imageOptions(r *recipes.Recipe) importer.ImageOptions {
 	return importer.ImageOptions{Reference: r.Rootfs.Image, Arch: r.Arch, Offline: env.Options.Offline}
+}
+
+// imported records that the root came whole.
+func (b *builder) imported(root *stages.Handle[rootfs.Root]) *stages.Handle[rootfs.Root] {
+	name := b.recipe.Rootfs.ImageReference
+	if b.recipe.Rootfs.Installer == recipes.InstallerArchive {
+		name = filepath.Base(b.recipe.Rootfs.Archive)
+	}
+	b.step(provenance.Import, name, root)
+	return root
 }
 
 // importArchive adds the stage that makes the root of a tar archive.

@@ -411,7 +411,7 @@ func TestStages(t *testing.T) {
 			t.Errorf("%s is cached in an empty cache", p.Stage)
 		}
 	}
-	want := "packages, rootfs, configure, script early, customize, script one, initramfs, tools-packages, tools, grub, boot, filesystems, disk, raw"
+	want := "packages, rootfs, configure, script early, customize, script one, initramfs, tools-packages, tools, grub, boot, filesystems, disk, raw, sbom"
 	if got := strings.Join(names, ", "); got != want {
 		t.Errorf("stages %s\nwant   %s", got, want)
 	}

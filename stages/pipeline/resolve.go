@@ -100,8 +100,11 @@ func (env *Environment) resolve(ctx context.Context, r *recipes.Recipe) (*recipe
 		lock.Repositories[i].URL = url
 	}
 	if r.Rootfs.Installer == recipes.InstallerImage {
-		lock.Image, err = env.resolveImage(ctx, r)
+		if lock.Image, err = env.resolveImage(ctx, r); err != nil {
+			return nil, err
+		}
 	}
+	lock.Containers, err = env.resolveContainers(ctx, r)
 	return lock, err
 }
 
