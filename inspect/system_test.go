@@ -3,7 +3,6 @@ package inspect
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -484,30 +483,41 @@ func FuzzSystem(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	var bases [][]byte
+	type base struct {
+		data  []byte
+		dense []int64 // sectors that are not zero
+	}
+	var bases []base
 	for _, im := range []disk.Image{b.disk(b.fat(esp), plain), b.disk(b.fat(esp), b.ext4(root, 16*mebibyte, rootUUID))} {
 		r, err := im.Open(b.st)
 		if err != nil {
 			f.Fatal(err)
 		}
-		base := make([]byte, im.Size)
-		if _, err := r.ReadAt(base, 0); err != nil && err != io.EOF {
+		made := base{data: make([]byte, im.Size)}
+		if _, err := r.ReadAt(made.data, 0); err != nil && err != io.EOF {
 			f.Fatal(err)
 		}
 		r.Close()
-		bases = append(bases, base)
+		zeros := make([]byte, partition.SectorSize)
+		for at := int64(0); at < im.Size; at += partition.SectorSize {
+			if !bytes.Equal(made.data[at:][:partition.SectorSize], zeros) {
+				made.dense = append(made.dense, at)
+			}
+		}
+		bases = append(bases, made)
 	}
 	f.Add(uint8(0), []byte{})
-	f.Add(uint8(0), []byte{0x00, 0x00, 0x01, 0x02, 0xff})
-	f.Add(uint8(1), []byte{0x00, 0x09, 0x04, 0x38, 0x53, 0x01, 0x02, 0x03, 0x04, 0x05})
+	f.Add(uint8(0), []byte{0x00, 0x01, 0x02, 0xff})
+	f.Add(uint8(1), []byte{0x09, 0x04, 0x38, 0x53, 0x02, 0x03, 0x04, 0x05})
 	f.Fuzz(func(t *testing.T, which uint8, edits []byte) {
 		base := bases[int(which)%len(bases)]
-		// Each edit is an offset of 4 bytes and the new byte there.
+		// Each edit is a place of 3 bytes among those sectors and the new byte there.
 		changed := map[int64]byte{}
-		for ; len(edits) >= 5; edits = edits[5:] {
-			changed[int64(binary.BigEndian.Uint32(edits))%int64(len(base))] = edits[4]
+		for ; len(edits) >= 4; edits = edits[4:] {
+			at := int(edits[0])<<16 | int(edits[1])<<8 | int(edits[2])
+			changed[base.dense[at/partition.SectorSize%len(base.dense)]+int64(at%partition.SectorSize)] = edits[3]
 		}
-		im, err := openDisk(patched{base, changed}, int64(len(base)), "raw")
+		im, err := openDisk(patched{base.data, changed}, int64(len(base.data)), "raw")
 		if err != nil {
 			return
 		}
