@@ -71,8 +71,11 @@ var compressions = map[string]int{".bz2": 1, ".gz": 2, ".xz": 3, ".zst": 4}
 // storage puts images into an additional store of containers/storage, in the form of
 // its driver overlay.
 func (p *placer) storage(ctx context.Context, placed []Image) error {
-	if e, ok := p.exists(path.Join(storageRoot, "overlay-images")); ok {
-		return fmt.Errorf("/%s: podman's additional image store: %w; take it out with the program or archive it comes from", e.Path, errAlready)
+	// Packages bring the directories with nothing but locks; those are no store yet.
+	for _, name := range []string{"overlay-images/images.json", "overlay-layers/layers.json"} {
+		if e, ok := p.exists(path.Join(storageRoot, name)); ok {
+			return fmt.Errorf("/%s: podman's additional image store: %w; take it out with the program or archive it comes from", e.Path, errAlready)
+		}
 	}
 	if err := p.storageConfig(); err != nil {
 		return err
@@ -121,6 +124,9 @@ func (p *placer) storage(ctx context.Context, placed []Image) error {
 	}
 	// The store cannot be read without the files that are locked meanwhile.
 	for _, name := range []string{"overlay-images/images.lock", "overlay-layers/layers.lock"} {
+		if _, ok := p.edit.Get(tree.Join(dirs[path.Dir(name)], path.Base(name))); ok {
+			continue
+		}
 		if err := p.write(dirs[path.Dir(name)], path.Base(name), nil, 0o644); err != nil {
 			return err
 		}

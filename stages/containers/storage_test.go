@@ -12,8 +12,10 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"github.com/imagefactory/imagefactory/stages/importer/images/imagetest"
+	"github.com/imagefactory/imagefactory/stages/rootfs"
 	"github.com/imagefactory/imagefactory/stages/stagetest"
 	"github.com/imagefactory/imagefactory/stages/store"
+	"github.com/imagefactory/imagefactory/stages/tree"
 )
 
 // TestStorage has podman read the store that was made, and run what is in it.
@@ -39,7 +41,19 @@ func TestStorage(t *testing.T) {
 	s.Push(t, l.Tag(two), "base/plain:2")
 	plain := s.Host + "/base/plain@" + two.Digest
 
-	placed, err := place(t, c, rooted(t, c, "usr/bin/podman", "usr/bin/crio"), pull(t, c,
+	edit := stagetest.Load(t, c.Store, rooted(t, c, "usr/bin/podman", "usr/bin/crio").Tree).Edit()
+	for _, e := range []tree.Entry{ // as packages bring them
+		stagetest.Dir("usr/lib"), stagetest.Dir("usr/lib/containers"), stagetest.Dir("usr/lib/containers/storage"),
+		stagetest.Mode(stagetest.Dir("usr/lib/containers/storage/overlay-images"), 0o700),
+		stagetest.Mode(stagetest.File(t, c.Store, "usr/lib/containers/storage/overlay-images/images.lock", ""), 0o600),
+	} {
+		edit.Put(e)
+	}
+	base, err := edit.Tree()
+	if err != nil {
+		t.Fatal(err)
+	}
+	placed, err := place(t, c, rootfs.Root{Tree: stagetest.Save(t, c.Store, base)}, pull(t, c,
 		Source{Reference: name, Arch: arch, Runtime: Podman},
 		Source{Reference: name, Arch: arch, Runtime: CRIO},
 		Source{Reference: plain, Arch: arch, Runtime: CRIO}))
