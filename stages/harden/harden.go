@@ -32,6 +32,7 @@ import (
 	"github.com/imagefactory/imagefactory/baselines"
 	"github.com/imagefactory/imagefactory/scan"
 	"github.com/imagefactory/imagefactory/scan/files"
+	"github.com/imagefactory/imagefactory/scan/sshd"
 	"github.com/imagefactory/imagefactory/stages"
 	"github.com/imagefactory/imagefactory/stages/rootfs"
 	"github.com/imagefactory/imagefactory/stages/store"
@@ -100,6 +101,7 @@ type applier struct {
 	before  *tree.Tree // what Apply was given
 	epoch   int64
 	changes []Change
+	block   int // lines that were put before sshd's configuration
 }
 
 // Apply returns the tree with everything changed that the rules ask for and that can
@@ -203,9 +205,15 @@ func (a *applier) verify(ctx context.Context, rules []baselines.Rule) error {
 	}
 	conflict := &ConflictError{}
 	for _, r := range results {
-		if r.Status == scan.Fail {
-			conflict.Failed = append(conflict.Failed, r)
+		if r.Status != scan.Fail {
+			continue
 		}
+		for i := range r.Evidence { // people look for the line in the file as it was
+			if r.Evidence[i].Path == sshd.Path {
+				r.Evidence[i].Line -= a.block
+			}
+		}
+		conflict.Failed = append(conflict.Failed, r)
 	}
 	if conflict.Failed == nil {
 		return nil

@@ -50,6 +50,7 @@ func (a *applier) sshd(ctx context.Context, failing []failure) error {
 	}
 	text := strings.TrimPrefix(drop.text(), marker)
 	block := blockBegin + text + blockEnd
+	a.block = strings.Count(block, "\n")
 	if err := a.write(sshd.Path, append([]byte(block), f.Data...), 0o600); err != nil {
 		return err
 	}
