@@ -34,5 +34,6 @@
 // # Limits
 //
 // Only system units are listed. Specifiers in [Install] that depend on the machine (%H, %m, %v, …) are an error, because
-// an image is for many machines.
+// an image is for many machines. Scripts in /etc/init.d are not touched: where one has the name of a unit, systemctl also
+// calls systemd-sysv-install, which changes links in /etc/rc?.d that systemd does not look at.
 package services

@@ -384,3 +384,117 @@ func normal(lines []string) []string {
 	}
 	return lines
 }
+
+func TestRemove(t *testing.T) {
+	st := stagetest.Cache(t).Store
+	root := fixture(t, st)
+	changed, err := Apply(st, root, Changes{Remove: []string{"aliased", "getty@.service", "override.service", "dropin.service"}}, stagetest.Epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{
+		"usr/lib/systemd/system/aliased.service", "etc/systemd/system/dbus-org.x.service", "usr/lib/systemd/system/getty@.service",
+		"etc/systemd/system/getty.target.wants/getty@tty1.service", "etc/systemd/system/override.service", "usr/lib/systemd/system/override.service",
+		"etc/systemd/system/dropin.service.d",
+	} {
+		if _, ok := changed.Lookup(name); ok {
+			t.Errorf("/%s is still there", name)
+		}
+	}
+	// Others in the same directory stay.
+	if _, ok := changed.Lookup("etc/systemd/system/getty.target.wants/serial@ttyS0.service"); !ok {
+		t.Error("the link of another unit is gone")
+	}
+	compare(t, "list", listed(t, st, changed), reported(t, extract(t, st, changed)))
+
+	// The last link of a directory takes the directory with it.
+	changed, err = Apply(st, changed, Changes{Remove: []string{"serial@.service"}}, stagetest.Epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := changed.Lookup("etc/systemd/system/getty.target.wants"); ok {
+		t.Error("an empty directory is left")
+	}
+}
+
+func TestRefused(t *testing.T) {
+	st := stagetest.Cache(t).Store
+	e := fixture(t, st).Edit()
+	e.Put(stagetest.File(t, st, "usr/lib/systemd/system/host.service", "[Service]\nExecStart=/x\n[Install]\nWantedBy=%H.target\n"))
+	root, err := e.Tree()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		changes Changes
+		text    string
+		missing bool
+	}{
+		{Changes{Enable: []string{"none"}}, "cannot enable none.service: there is no such unit file", true},
+		{Changes{Remove: []string{"none.timer"}}, "cannot remove none.timer: there is no such unit file", true},
+		{Changes{Disable: []string{"none"}}, "cannot disable none.service: there is no such unit file", true},
+		{Changes{Enable: []string{"masked"}}, "cannot enable masked.service: it is masked by /etc/systemd/system/masked.service; remove the mask first", false},
+		{Changes{Enable: []string{"a/b"}}, `cannot enable a/b: "a/b" is not the name of a unit`, false},
+		{Changes{Enable: []string{"disabled"}, Mask: []string{"disabled.service"}}, "cannot mask disabled.service: enable names it too; leave it in one of them", false},
+		{Changes{Enable: []string{"disabled"}, Disable: []string{"disabled"}}, "cannot disable disabled.service: enable names it too; leave it in one of them", false},
+		{Changes{Mask: []string{"override"}}, "cannot mask override.service: /etc/systemd/system/override.service is already there, and is a file", false},
+		{Changes{Enable: []string{"host"}}, `cannot enable host.service: "%H.target" has the specifier %H, which only the running machine knows; write what it should be`, false},
+		{Changes{Enable: []string{"serial@"}}, `cannot enable serial@.service: it is a template without DefaultInstance=, and getty.target can only want an instance; name one, as in serial@NAME.service`, false},
+	} {
+		_, err := Apply(st, root, c.changes, stagetest.Epoch)
+		if err == nil || err.Error() != c.text || errors.Is(err, ErrNotFound) != c.missing {
+			t.Errorf("%+v: %v", c.changes, err)
+		}
+	}
+}
+
+// TestPresetIgnore is about what systemctl knows since version 254.
+func TestPresetIgnore(t *testing.T) {
+	rules := presetRules{{"ignored", "also.*"}, {"disabled", "[!a]*"}, {"enabled", `x\x2dy.service`}}
+	for name, want := range map[string]string{"also.socket": "ignored", "b.service": "disabled", "a.service": "enabled"} {
+		if got := rules.query(name); got != want {
+			t.Errorf("%s is %s, not %s", name, got, want)
+		}
+	}
+}
+
+func TestParse(t *testing.T) {
+	got := Parse("A=outside\n[Install]\n; comment\nB = 1 \\\n# inside\n  2\nnonsense\n[X]\nC=a\\\\\nD=\n")
+	want := []Assignment{{"", "A", "outside", 1}, {"Install", "B", "1    2", 4}, {"X", "C", `a\\`, 9}, {"X", "D", "", 10}}
+	if !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
+	}
+	if got := Words(`a "b c" 'd'e  ""`); !slices.Equal(got, []string{"a", "b c", "de", ""}) {
+		t.Errorf("%q", got)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("[Install]\nWantedBy=a.target \\\n b.target\nAlias=%p-%i.service\nDefaultInstance=x\nAlso=%n\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, name := range []string{"a.service", "a@.service", "a@b.service"} {
+			var i install
+			_ = i.parse(name, text)
+			for _, list := range [][]string{i.aliases, i.wantedBy, i.requiredBy} {
+				for _, word := range list {
+					_, _ = i.expand(name, word)
+				}
+			}
+		}
+	})
+}
+
+func BenchmarkList(b *testing.B) {
+	st := stagetest.Cache(b).Store
+	root := hostUnits(b, st)
+	units, err := List(st, root)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Logf("%d units", len(units))
+	for b.Loop() {
+		if _, err := List(st, root); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
