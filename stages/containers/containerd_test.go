@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -32,7 +33,7 @@ import (
 const arch = "x86_64"
 
 // program returns a static program that prints what the file /etc/message says, and how
-// many arguments it has.
+// many arguments it has. With the argument "pause" it waits.
 func program(t testing.TB) []byte {
 	t.Helper()
 	p, err := compiled()
@@ -53,9 +54,13 @@ var compiled = sync.OnceValues(func() ([]byte, error) {
 import (
 	"os"
 	"strconv"
+	"time"
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "pause" {
+		time.Sleep(time.Hour)
+	}
 	b, err := os.ReadFile("/etc/message")
 	if err != nil {
 		panic(err)
@@ -195,6 +200,7 @@ type daemon struct {
 	dir     string
 	cmd     *exec.Cmd
 	address string
+	sandbox string // image of the CRI service's sandboxes; empty: its own
 }
 
 // log is what containerd has said. It goes to a file because the programs that containerd
@@ -208,6 +214,9 @@ func (d *daemon) start() {
 	d.Helper()
 	config := filepath.Join(d.dir, "config.toml")
 	text := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\n[grpc]\naddress = %q\n[plugins.\"io.containerd.gc.v1.scheduler\"]\nstartup_delay = \"1ms\"\n", filepath.Join(d.dir, "var/lib/containerd"), filepath.Join(d.dir, "run"), d.address)
+	if d.sandbox != "" {
+		text += fmt.Sprintf("[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = %q\nrestrict_oom_score_adj = true\n", d.sandbox)
+	}
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		d.Fatal(err)
 	}
@@ -298,7 +307,10 @@ func TestContainerd(t *testing.T) {
 	}
 	complete()
 	// The CRI service, which the kubelet asks, knows them by all their names.
-	cri := criImages(t, d.address)
+	cri, err := d.cri("ImageService/ListImages", nil)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, d.log())
+	}
 	for _, want := range []string{name, s.Host + "/base/hello@" + list.Digest, plain} {
 		if !strings.Contains(cri, want) {
 			t.Errorf("CRI does not list %q: %q", want, cri)
@@ -327,37 +339,103 @@ func TestContainerd(t *testing.T) {
 	}
 }
 
-// criImages asks the CRI service of containerd for its images, and returns the answer as
-// it comes: a message of Protocol Buffers, in which names are themselves.
-func criImages(t testing.TB, address string) string {
-	t.Helper()
+// cri calls a method of the CRI services of containerd. Messages are those of Protocol
+// Buffers; without their descriptions, names in an answer are themselves.
+func (d *daemon) cri(method string, message []byte) (string, error) {
+	d.Helper()
 	client := http.Client{Transport: &http2.Transport{
 		AllowHTTP: true,
 		DialTLSContext: func(ctx context.Context, _, _ string, _ *tls.Config) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", address)
+			return (&net.Dialer{}).DialContext(ctx, "unix", d.address)
 		},
 	}}
 	defer client.CloseIdleConnections()
-	var got string
-	for range 100 { // the service starts after containerd itself
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://containerd/runtime.v1.ImageService/ListImages", bytes.NewReader(make([]byte, 5)))
+	framed := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...)
+	for try := 0; ; try++ {
+		request, err := http.NewRequestWithContext(d.Context(), http.MethodPost, "http://containerd/runtime.v1."+method, bytes.NewReader(framed))
 		if err != nil {
-			t.Fatal(err)
+			d.Fatal(err)
 		}
 		request.Header.Set("Content-Type", "application/grpc")
 		request.Header.Set("TE", "trailers")
 		answer, err := client.Do(request)
 		if err != nil {
-			t.Fatal(err)
+			return "", err
 		}
 		p, err := io.ReadAll(answer.Body)
 		answer.Body.Close() // it was read
-		if got = string(p); err == nil && len(got) > 5 {
-			return got
+		status, text := answer.Trailer.Get("Grpc-Status"), answer.Trailer.Get("Grpc-Message")
+		if status == "" {
+			status, text = answer.Header.Get("Grpc-Status"), answer.Header.Get("Grpc-Message")
 		}
-		got = fmt.Sprint(err, answer.Header, answer.Trailer)
+		switch {
+		case err == nil && status == "0" && len(p) >= 5:
+			return string(p[5:]), nil
+		case try < 100 && (strings.Contains(text, "not initialized") || status == "12"): // the service starts after containerd itself
+			time.Sleep(50 * time.Millisecond)
+		default:
+			return "", fmt.Errorf("%s: status %s, %s, %v", method, status, text, err)
+		}
+	}
+}
+
+// text and message are fields of a message: strings, and messages in it.
+func text(field int, value string) []byte { return message(field, []byte(value)) }
+
+func message(field int, parts ...[]byte) []byte {
+	value := bytes.Join(parts, nil)
+	p := binary.AppendUvarint(nil, uint64(field<<3|2))
+	return append(binary.AppendUvarint(p, uint64(len(value))), value...)
+}
+
+// TestCRI runs a pod as the kubelet does, of images that are not unpacked yet: the
+// sandbox's own and a container's.
+func TestCRI(t *testing.T) {
+	imagetest.Need(t, "containerd", "containerd")
+	imagetest.Need(t, "runc", "runc")
+	hello := program(t) // before HOME is another one, and Go's cache with it
+	imagetest.Policy(t, imagetest.Anything)
+	c, l := stagetest.Cache(t), imagetest.NewLayout(t)
+	layer := layerOf(t, tar.Header{Name: "hello", Linkname: string(hello)})
+	greeting := layerOf(t, tar.Header{Name: "etc/", Typeflag: tar.TypeDir}, tar.Header{Name: "etc/message", Linkname: "good morning", Mode: 0o644})
+	pause := pull(t, c, Source{Reference: l.Tag(l.ImageOf("amd64", map[string]any{"Entrypoint": []string{"/hello", "pause"}}, layer)), Name: "registry.example.com/pause:1", Arch: arch, Runtime: Containerd})
+	image := pull(t, c, Source{Reference: l.Tag(l.ImageOf("amd64", map[string]any{"Entrypoint": []string{"/hello"}}, layer, greeting)), Name: "registry.example.com/hello:1", Arch: arch, Runtime: Containerd})
+	placed, err := place(t, c, rooted(t, c, "usr/bin/containerd"), append(pause, image...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &daemon{TB: t, dir: t.TempDir(), sandbox: "registry.example.com/pause:1"}
+	d.address = filepath.Join(d.dir, "c.sock")
+	extract(t, c.Store, placed, "var/lib/containerd", d.dir)
+	d.start()
+	defer func() { d.stop() }()
+	call := func(method string, fields ...[]byte) string {
+		t.Helper()
+		got, err := d.cri(method, bytes.Join(fields, nil))
+		if err != nil {
+			t.Fatalf("%v\n%s", err, d.log())
+		}
+		return got
+	}
+	// The namespaces of network, processes and IPC are the host's: there is no CNI.
+	const node = "\x08\x02\x10\x02\x18\x02"
+	pod := [][]byte{message(1, text(1, "pod"), text(2, "uid"), text(3, "default")), text(3, filepath.Join(d.dir, "logs")), message(8, message(2, text(1, node)))}
+	id := call("RuntimeService/RunPodSandbox", message(1, pod...))
+	id = id[2:] // after the field's head
+	defer func() {
+		call("RuntimeService/StopPodSandbox", text(1, id))
+		call("RuntimeService/RemovePodSandbox", text(1, id))
+	}()
+	container := call("RuntimeService/CreateContainer", text(1, id), message(2, message(1, text(1, "hello")), message(2, text(1, image[0].digested())), text(4, "one"), text(11, "hello.log"), message(15, message(2, message(3, []byte(node))))), message(3, pod...))[2:]
+	call("RuntimeService/StartContainer", text(1, container))
+	var log []byte
+	for range 100 {
+		if log, err = os.ReadFile(filepath.Join(d.dir, "logs/hello.log")); len(log) > 0 {
+			break
+		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	t.Fatalf("CRI does not list images: %s", got)
-	return ""
+	if !strings.Contains(string(log), "good morning 2") {
+		t.Errorf("%q, %v", log, err)
+	}
 }
