@@ -10,7 +10,7 @@ profile "container-host" {
 
   # Needs that packages declare because their maintainer scripts, or the hooks of others', call these.
   scripts = [
-    "adduser", "cdebconf", "chkconfig", "alternatives", "debconf", "debianutils", "dpkg", "dracut*", "grubby", "init-system-helpers",
+    "adduser", "cdebconf", "chkconfig", "alternatives", "debconf", "debianutils", "dpkg", "dracut*", "grub2-tools", "grub2-tools-extra", "grubby", "init-system-helpers",
     "initramfs-tools*", "install-info", "info", "initscripts*", "kernel-tools*", "linux-base", "lsb-base", "mkinitramfs*", "perl", "perl-base",
     "runit-helper", "sensible-utils", "sysvinit-utils", "tiny-initramfs*", "ucf", "usr-is-merged", "usrmerge",
     "libdebconfclient0", "base-passwd", "python3-debconf",

@@ -131,6 +131,21 @@ func (d *debDatabase) database(r *reader, found []debPackage, auto map[string]bo
 		d.native = mostCommonArch(packages)
 	}
 	setIDs(packages, func(p Package) string { return p.Name + ":" + p.Arch })
+	lists := make([][]string, len(packages))
+	dirs := map[string]bool{} // paths below which any package has something
+	for i := range packages {
+		p := &packages[i]
+		f := &found[index[p.Name+":"+p.Arch]]
+		var err error
+		if lists[i], err = d.readList(r, p, f); err != nil {
+			return nil, err
+		}
+		for _, name := range lists[i] {
+			for dir := path.Dir(name); !dirs[dir] && dir != "/" && dir != "."; dir = path.Dir(dir) {
+				dirs[dir] = true
+			}
+		}
+	}
 	for i := range packages {
 		p := &packages[i]
 		f := found[index[p.Name+":"+p.Arch]]
@@ -139,9 +154,7 @@ func (d *debDatabase) database(r *reader, found []debPackage, auto map[string]bo
 		if f.provides, err = deb.ParseRelations(f.stanza.Get("Provides")); err != nil {
 			return nil, fmt.Errorf("%s: package %s, Provides: %w", f.file, p.Name, err)
 		}
-		if err := d.readFiles(r, p, &f); err != nil {
-			return nil, err
-		}
+		d.readFiles(r, p, &f, lists[i], dirs)
 		d.packages = append(d.packages, f)
 	}
 	result := &Database{Family: Deb, Packages: packages, deb: d}
@@ -174,27 +187,21 @@ func mostCommonArch(packages []Package) string {
 	return best
 }
 
-// readFiles reads which files a package has.
-func (d *debDatabase) readFiles(r *reader, p *Package, f *debPackage) error {
-	list, err := d.readList(r, p, f)
-	if err != nil {
-		return err
-	}
+// readFiles notes which files a package has, by its list. dirs has the paths below which any package has something: the
+// list does not say what is a directory, and where one is a link in the tree, that is not the package's.
+func (d *debDatabase) readFiles(r *reader, p *Package, f *debPackage, list []string, dirs map[string]bool) {
 	diverted := map[string]string{}
 	for _, v := range d.diversions {
 		if v.owner != p.Name {
 			diverted[v.from] = v.to
 		}
 	}
-	slices.Sort(list)
-	for i, name := range list {
+	for _, name := range list {
 		name = path.Clean(name)
 		if to, ok := diverted[name]; ok {
 			name = to
 		}
-		// The list does not say what is a directory. What has something below it is one, and then a
-		// link in its place is not the package's.
-		if i+1 < len(list) && hasBelow(list[i+1:], name) {
+		if dirs[name] {
 			if at, ok := r.directory(relative(name)); ok {
 				p.Files = append(p.Files, absolute(at))
 			}
@@ -213,14 +220,6 @@ func (d *debDatabase) readFiles(r *reader, p *Package, f *debPackage) error {
 			p.Config = append(p.Config, at)
 		}
 	}
-	return nil
-}
-
-// hasBelow reports whether one of the sorted paths, all after dir, is below dir. Names that continue dir
-// with a byte before "/" come between.
-func hasBelow(paths []string, dir string) bool {
-	i, _ := slices.BinarySearch(paths, dir+"/")
-	return i < len(paths) && strings.HasPrefix(paths[i], dir+"/")
 }
 
 func absolute(path string) string {
@@ -250,7 +249,7 @@ func (d *debDatabase) readList(r *reader, p *Package, f *debPackage) ([]string, 
 		return paths, sumsErr
 	}
 	f.info = p.Name
-	if f.multi == "same" {
+	if f.stanza.Get("Multi-Arch") == "same" {
 		f.info = p.Name + ":" + p.Arch
 	}
 	list, err := r.file(dpkgInfo + "/" + f.info + ".list")

@@ -67,7 +67,11 @@ func (d *Database) removeDeb(w *writer, gone map[string]struct{}) error {
 			return line
 		}
 		// What was never there waits for a package; what went with one does not.
-		for _, id := range d.Owners(words[3]) {
+		dir, err := w.tree.Resolve(tree.Parent(relative(words[3])))
+		if err != nil {
+			return line
+		}
+		for _, id := range d.Owners(tree.Join(dir, path.Base(words[3]))) {
 			if _, ok := gone[id]; ok {
 				return ""
 			}
