@@ -102,21 +102,33 @@ func (n *node) String() string {
 	return strings.Join(parts, " "+n.op+" ")
 }
 
+// leaves appends the licences of the expression to list.
+func (n *node) leaves(list []string) []string {
+	if n.op == "" {
+		return append(list, n.leaf)
+	}
+	for _, k := range n.kids {
+		list = k.leaves(list)
+	}
+	return list
+}
+
 // parser reads expressions as distributions write them: names of one or more words joined by
-// "and", "or" and "and/or", with parentheses, and commas that bind less (copyright-format 1.0,
-// License field).
+// "and", "or" and "and/or", with parentheses, and in copyright files commas that bind less
+// (copyright-format 1.0, License field).
 type parser struct {
 	tokens []string
 	leaf   func(name string) *node
 }
 
 // parse reads an expression whose names leaf translates. It returns nil for one that is not
-// well formed.
-func parse(text string, leaf func(name string) *node) *node {
-	p := parser{leaf: leaf}
-	for _, word := range strings.Fields(strings.NewReplacer("(", " ( ", ")", " ) ", ",", " , ").Replace(text)) {
-		p.tokens = append(p.tokens, word)
+// well formed. Without commas those are part of names.
+func parse(text string, commas bool, leaf func(name string) *node) *node {
+	text = strings.NewReplacer("(", " ( ", ")", " ) ").Replace(text)
+	if commas {
+		text = strings.ReplaceAll(text, ",", " , ")
 	}
+	p := parser{tokens: strings.Fields(text), leaf: leaf}
 	n, ok := p.commas()
 	if !ok || len(p.tokens) > 0 {
 		return nil

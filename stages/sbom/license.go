@@ -69,15 +69,24 @@ func Licenses(ctx context.Context, st *store.Store, t *tree.Tree, db *installed.
 	return licenses, nil
 }
 
+// What is in the identifiers of licences that the SPDX list does not have.
+const (
+	originDeb = "deb"
+	originRPM = "rpm"
+)
+
 // collector translates names of licences and remembers those that the SPDX list does not have.
 type collector struct {
-	origin string            // what identifiers of licences of one's own begin with
+	origin string            // originDeb or originRPM
 	texts  map[string]string // by name in lower case
 	found  map[string]LicenseText
 }
 
 // leaf returns the licence that a distribution calls name.
 func (c *collector) leaf(name string) *node {
+	if c.origin == originRPM && strings.EqualFold(name, "Artistic") {
+		return &node{leaf: "Artistic-1.0-Perl"} // what Fedora meant, where Debian means the first version
+	}
 	if id := translate(name); id != "" {
 		return &node{leaf: id}
 	}
@@ -95,11 +104,13 @@ func (c *collector) leaf(name string) *node {
 	return &node{leaf: id}
 }
 
-// license returns what was collected for an expression.
+// license returns an expression with what was collected for it.
 func (c *collector) license(n *node, comment string) License {
 	l := License{Expression: n.String(), Comment: comment}
-	for _, t := range c.found {
-		l.Texts = append(l.Texts, t)
+	for _, leaf := range n.leaves(nil) {
+		if t, ok := c.found[leaf]; ok && !slices.Contains(l.Texts, t) {
+			l.Texts = append(l.Texts, t)
+		}
 	}
 	slices.SortFunc(l.Texts, func(a, b LicenseText) int { return strings.Compare(a.ID, b.ID) })
 	return l
@@ -130,7 +141,7 @@ var aliases = map[string]string{
 	"mpl-1": "MPL-1.0", "mpl-2": "MPL-2.0", "cc0": "CC0-1.0", "cc0-1": "CC0-1.0", "python-2": "Python-2.0", "psf-2": "PSF-2.0",
 	"boost-1.0": "BSL-1.0", "bsl-1": "BSL-1.0", "bsd-3-clauses": "BSD-3-Clause", "bsd-2-clauses": "BSD-2-Clause", "bsd-4-clauses": "BSD-4-Clause",
 	"bsd3": "BSD-3-Clause", "bsd2": "BSD-2-Clause", "bsd-3": "BSD-3-Clause", "bsd-2": "BSD-2-Clause", "0bsd": "0BSD",
-	"cc-by-sa-3": "CC-BY-SA-3.0", "cc-by-sa-4": "CC-BY-SA-4.0", "gpl-1+": "GPL-1.0-or-later", "unicode": "Unicode-DFS-2016",
+	"cc-by-sa-3": "CC-BY-SA-3.0", "cc-by-sa-4": "CC-BY-SA-4.0",
 	"gfdl-niv-1.2+": "GFDL-1.2-no-invariants-or-later", "gfdl-niv-1.3+": "GFDL-1.3-no-invariants-or-later", "gfdl-niv-1.1+": "GFDL-1.1-no-invariants-or-later",
 	"gfdl-niv-1.2": "GFDL-1.2-no-invariants-only", "gfdl-niv-1.3": "GFDL-1.3-no-invariants-only",
 	// Fedora's names before it took those of SPDX, which its descendants still have.
@@ -138,8 +149,7 @@ var aliases = map[string]string{
 	"mplv1.0": "MPL-1.0", "mplv1.1": "MPL-1.1", "mplv2.0": "MPL-2.0", "artistic 2.0": "Artistic-2.0", "artistic clarified": "ClArtistic",
 	"boost": "BSL-1.0", "cddl": "CDDL-1.0", "epl": "EPL-1.0", "ofl": "OFL-1.1", "php": "PHP-3.01", "zplv2.1": "ZPL-2.1", "zplv2.0": "ZPL-2.0",
 	"eupl 1.1": "EUPL-1.1", "ecl 2.0": "ECL-2.0", "unlicense": "Unlicense", "wtfpl": "WTFPL", "bsd with advertising": "BSD-4-Clause",
-	"cc-by": "CC-BY-3.0", "cc-by-sa": "CC-BY-SA-3.0", "qpl": "QPL-1.0", "ibm": "IPL-1.0", "cpl": "CPL-1.0", "nosl": "NOSL",
-	"bitstream vera": "Bitstream-Vera", "ucd": "Unicode-TOU", "gplv2 with exceptions": "", "public domain": "",
+	"qpl": "QPL-1.0", "ibm": "IPL-1.0", "cpl": "CPL-1.0", "nosl": "NOSL", "bitstream vera": "Bitstream-Vera",
 }
 
 // gnu matches names of the GNU licences: "GPL-2+", "GPLv2+", "LGPL-2.1", "AGPLv3", "GFDL-1.3+", "GPL (>= 2)".
@@ -221,8 +231,8 @@ func parseTag(tag string) License {
 	if tag == "" {
 		return License{}
 	}
-	c := collector{origin: "rpm", found: map[string]LicenseText{}}
-	n := parse(tag, c.leaf)
+	c := collector{origin: originRPM, found: map[string]LicenseText{}}
+	n := parse(tag, false, c.leaf)
 	if n == nil {
 		return License{Comment: "The package's licence tag is no expression: " + strings.ToValidUTF8(tag, "�")}
 	}
@@ -249,7 +259,7 @@ func parseCopyright(data []byte) License {
 	if err != nil || len(stanzas) == 0 || !strings.Contains(stanzas[0].Get("Format"), "copyright-format") && !strings.Contains(stanzas[0].Get("Format"), "dep5") {
 		return unreadable(data)
 	}
-	c := collector{origin: "deb", texts: map[string]string{}, found: map[string]LicenseText{}}
+	c := collector{origin: originDeb, texts: map[string]string{}, found: map[string]LicenseText{}}
 	var named []string
 	for _, s := range stanzas {
 		f, ok := s.Lookup("License")
@@ -277,7 +287,7 @@ func parseCopyright(data []byte) License {
 	var wrong []string
 	for _, name := range named {
 		// A name with a text of its own is one licence, whatever words it has.
-		n := parse(name, c.leaf)
+		n := parse(name, true, c.leaf)
 		if n == nil {
 			wrong = append(wrong, name)
 			continue
