@@ -167,7 +167,9 @@ func extract(t testing.TB, st *store.Store, value *tree.Tree, below, dir string)
 		first, linked := links[e.Link]
 		switch {
 		case e.Link != 0 && linked:
-			err = errors.Join(err, os.Link(first, name))
+			if err := errors.Join(err, os.Link(first, name)); err != nil {
+				t.Fatal(err)
+			}
 			continue
 		case e.Type == tree.Directory:
 			err = errors.Join(err, os.MkdirAll(name, 0o755))

@@ -200,7 +200,21 @@ type PullOptions struct {
 }
 
 func (s Source) options(offline bool) images.Options {
-	return images.Options{Arch: s.Arch, Offline: offline, Insecure: s.Insecure, Form: "container"}
+	return images.Options{Arch: s.Arch, Offline: offline, Insecure: s.Insecure, Form: s.form}
+}
+
+// form returns a registry's reference as the recipe has it: the name of the block, unless
+// the image comes from elsewhere than its name says.
+func (s Source) form(pinned string) string {
+	name, digest, _ := strings.Cut(strings.TrimPrefix(pinned, "docker://"), "@")
+	p, err := s.parse()
+	switch {
+	case err != nil || p.name != name:
+		return fmt.Sprintf("source = %q", pinned)
+	case p.tagged != "":
+		name = p.tagged
+	}
+	return fmt.Sprintf("container %q", name+"@"+digest)
 }
 
 func (s Source) error(err error) error {

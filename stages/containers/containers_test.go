@@ -61,6 +61,19 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func TestForm(t *testing.T) {
+	const pinned = "docker://registry.example.com/pause@sha256:12"
+	for _, test := range []struct{ reference, name, want string }{
+		{"registry.example.com/pause:3", "", `container "registry.example.com/pause:3@sha256:12"`},
+		{"docker://registry.example.com/pause:3", "registry.example.com/pause:3", `container "registry.example.com/pause:3@sha256:12"`},
+		{"docker://registry.example.com/pause:3", "example.com/other:3", `source = "docker://registry.example.com/pause@sha256:12"`},
+	} {
+		if got := (Source{Reference: test.reference, Name: test.name, Runtime: Containerd}).form(pinned); got != test.want {
+			t.Errorf("%+v: %s", test, got)
+		}
+	}
+}
+
 // small writes an image of two layers.
 func small(t testing.TB, l *imagetest.Layout, more ...string) imagetest.Descriptor {
 	return l.Image("amd64", layerOf(t, tar.Header{Name: "a", Linkname: "a"}), imagetest.Members(t, append([]string{"b"}, more...)...))

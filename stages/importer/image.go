@@ -46,7 +46,7 @@ func ResolveImage(ctx context.Context, o ImageOptions) (PinnedImage, error) {
 }
 
 func (o ImageOptions) options() images.Options {
-	return images.Options{Arch: o.Arch, Offline: o.Offline, Form: "image ="}
+	return images.Options{Arch: o.Arch, Offline: o.Offline, Form: func(reference string) string { return fmt.Sprintf("image = %q", reference) }}
 }
 
 // Image makes a root of the layers of the image whose manifest has the digest that was

@@ -22,9 +22,9 @@ type Options struct {
 	Arch     string // canonical: "x86_64" or "aarch64"
 	Offline  bool   // registries are not asked; what they gave before is in the cache
 	Insecure bool   // registries may speak HTTP, or have certificates that nobody signed
-	// Form is what stands before a quoted reference in a recipe, for messages that
-	// tell a better one: "image =".
-	Form string
+	// Form returns a reference as a recipe has it (image = "…"), for messages that tell a
+	// better one.
+	Form func(reference string) string
 }
 
 // Resolved is what an image's reference means at one time.

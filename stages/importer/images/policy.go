@@ -131,7 +131,7 @@ func (d *decision) check(ref types.ImageReference) error {
 
 // checkUnpinned refuses an image that nothing vouches for: a registry's, by a tag,
 // without a policy. form is how a recipe has references; see Options.
-func (d *decision) checkUnpinned(ref types.ImageReference, now store.Digest, form string) error {
+func (d *decision) checkUnpinned(ref types.ImageReference, now store.Digest, form func(string) string) error {
 	if _, ok := digestOf(ref); ok || d.path != "" || !isRemote(ref) {
 		return nil
 	}
@@ -139,6 +139,6 @@ func (d *decision) checkUnpinned(ref types.ImageReference, now store.Digest, for
 	if err != nil {
 		return err
 	}
-	return &PolicyError{fmt.Sprintf("it is not signed, and no signature policy (%s) says that it need not be; name it by digest, which today is %s %q, or write a policy (see containers-policy.json(5))",
-		systemPolicy, form, ref.Transport().Name()+":"+pinned.StringWithinTransport())}
+	return &PolicyError{fmt.Sprintf("it is not signed, and no signature policy (%s) says that it need not be; name it by digest, which today is %s, or write a policy (see containers-policy.json(5))",
+		systemPolicy, form(ref.Transport().Name()+":"+pinned.StringWithinTransport()))}
 }

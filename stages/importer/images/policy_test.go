@@ -41,7 +41,7 @@ func TestPolicy(t *testing.T) {
 		"a layout's own directory": {scope("oci", l.Dir, ok), local, ""},
 	} {
 		imagetest.Policy(t, test.policy)
-		_, err := Resolve(t.Context(), test.reference, Options{Arch: "x86_64", Form: "image ="}, func(r Resolved) store.Digest { return r.Manifest.Digest })
+		_, err := Resolve(t.Context(), test.reference, Options{Arch: "x86_64", Form: form}, func(r Resolved) store.Digest { return r.Manifest.Digest })
 		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 			t.Errorf("%s: %v; want %s", name, err, test.want)
 		}
@@ -61,12 +61,14 @@ func TestPolicy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = errors.Join(none.check(ref), none.checkUnpinned(ref, digest, "image ="))
+		err = errors.Join(none.check(ref), none.checkUnpinned(ref, digest, form))
 		if want == "" && err != nil || want != "" && !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("%s without a policy: %v; want %s", reference, err, want)
 		}
 	}
 }
+
+func form(reference string) string { return fmt.Sprintf("image = %q", reference) }
 
 // FuzzPolicy reads any policy: what it accepts must be JSON that says so.
 func FuzzPolicy(f *testing.F) {
