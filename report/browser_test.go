@@ -94,6 +94,8 @@ func openBrowser(t *testing.T, page string, width, height int) *browser {
 		b.call(domain+".enable", nil, nil)
 	}
 	b.size(width, height)
+	// Without animations, during which clicks would miss.
+	b.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-reduced-motion", "value": "reduce"}}}, nil)
 	b.call("Page.navigate", map[string]any{"url": "file://" + page}, nil)
 	b.wait("document.readyState === 'complete' && document.querySelector('.cell') !== null")
 	return b

@@ -176,6 +176,9 @@ func (p Page) sentence() string {
 	if r.Database == "dropped" {
 		text += " The package manager and its database went too."
 	}
+	if more := p.After.Bytes() - r.After.Bytes; more > 0 {
+		text += fmt.Sprintf(" With what the build adds afterwards, such as the initramfs, the image holds %s.", bytesText(p.After.Bytes()))
+	}
 	return valid(text)
 }
 

@@ -334,6 +334,7 @@
       th.scope = "col";
       head.append(th);
     });
+    const partly = element("p", "partly"); // for print, where nothing can be chosen
     const more = element("button", "control more");
     more.type = "button";
     more.addEventListener("click", () => { all = true; fill(); });
@@ -364,13 +365,15 @@
         return tr;
       }));
       let note = indexes.length === rows.length ? plural(rows.length, options.one, options.many) : grouped(indexes.length) + " of " + plural(rows.length, options.one, options.many);
-      if (options.bytes) note += ", " + bytesText(indexes.reduce((sum, i) => sum + options.bytes(rows[i]), 0));
+      const sum = (of) => bytesText(indexes.reduce((n, i) => n + of(rows[i]), 0));
+      if (options.bytes) note += ", " + (options.before ? sum(options.before) + " → " : "") + sum(options.bytes);
       count.textContent = note;
       more.hidden = shown.length === indexes.length;
       more.textContent = "Show all " + grouped(indexes.length);
+      partly.textContent = more.hidden ? "" : "The first " + shown.length + " of " + grouped(indexes.length) + ".";
     }
     const t = element("table", "", element("thead", "", head), body);
-    section.append(tools, element("div", "scroll", t), more);
+    section.append(tools, element("div", "scroll", t), partly, more);
     fill();
   }
 
@@ -387,7 +390,7 @@
       { title: "Files", kind: "n", of: (r) => r[6], show: (r) => r[5] === r[6] ? grouped(r[6]) : grouped(r[5]) + " → " + grouped(r[6]) },
       { title: "Fate", kind: "", of: (r) => r[7] ? "kept" : "removed", mark: (r) => r[7] ? "yes" : "no" },
       { title: "Why", kind: "w", of: (r) => r[8], show: reason },
-    ], { one: "package", many: "packages", sort: 3, descending: true, bytes: (r) => r[4],
+    ], { one: "package", many: "packages", sort: 3, descending: true, before: (r) => r[3], bytes: (r) => r[4],
       choices: [{ name: "Kept", is: (r) => r[7] }, { name: "Removed", is: (r) => !r[7] }, { name: "Kept, but smaller", is: (r) => r[7] && r[4] < r[3] }] });
   } else {
     table("packages", data.packages, [

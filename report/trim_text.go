@@ -44,7 +44,7 @@ func (t *Trimming) WriteText(w io.Writer, o TextOptions) error {
 	p := &printer{o: o}
 	r := &t.Report
 	p.heading(printable(t.Name)+": before and after trimming", profileNote(r))
-	p.table([]column{{}, {title: "before", right: true}, {title: "after", right: true}, {title: "change", right: true}, {right: true}}, countRows(r))
+	p.table([]column{{}, {title: "before", right: true}, {title: "after", right: true}, {title: "change", right: true}, {right: true, drop: 1}}, countRows(r))
 	t.stages(p)
 
 	removed := filter(r.Packages, func(f trim.PackageFate) bool { return !f.Kept })
