@@ -43,6 +43,9 @@ type Machine struct {
 	// NoNetwork leaves out the network device.
 	NoNetwork bool
 
+	// Isolated gives the guest an address, but lets it reach nothing; SSHPort works all the same.
+	Isolated bool
+
 	// Netboot, when set, lets firmware start from the network after it has tried the disks.
 	Netboot *Netboot
 }
@@ -257,6 +260,9 @@ func (m Machine) networkArguments() []string {
 		return nil
 	}
 	network := "user,id=net"
+	if m.Isolated {
+		network += ",restrict=on"
+	}
 	if m.SSHPort != 0 {
 		network += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:22", m.SSHPort)
 	}
