@@ -115,7 +115,7 @@ func WriteCycloneDX(w io.Writer, d *Document) error {
 	c.field("$schema", "http://cyclonedx.org/schema/bom-1.6.schema.json")
 	c.field("bomFormat", "CycloneDX")
 	c.field("specVersion", "1.6")
-	c.field("serialNumber", "urn:uuid:"+uuid(d.Key))
+	c.field("serialNumber", "urn:uuid:"+uuid(d))
 	c.field("version", 1)
 	c.field("metadata", c.metadata())
 	c.list("components", func() {

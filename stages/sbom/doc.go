@@ -11,7 +11,8 @@
 //     locked, its source package and the packages it needs.
 //   - The container images that lie in the image, by their pinned digests.
 //   - Every path of the image that is not a directory, the EFI system partition's included,
-//     with SHA-1, SHA-256 and where it comes from (package provenance).
+//     with SHA-1, SHA-256 and where it comes from (package provenance). Paths of a file system that
+//     the image does not mount begin with its partition's label in brackets: /[ESP]/EFI/….
 //
 // The sums of a symbolic link are those of its target's text, and those of a device, FIFO or
 // socket are of nothing: SPDX wants sums of everything. Paths that are not UTF-8 have the bytes

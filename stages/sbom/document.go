@@ -13,8 +13,8 @@ import (
 // otherwise keeps to what the fields say.
 type Document struct {
 	Name, Version, Arch string // of the image
-	// Key is what the document's own identifiers derive from: the key of the build. Documents
-	// of two builds with one key are one document.
+	// Key is what the document's own identifiers derive from, with the tool's version: the key of the
+	// build. Documents of two builds with one key are one document.
 	Key        store.Digest
 	Epoch      int64 // when the document was made, in seconds since 1970
 	Tool       Tool

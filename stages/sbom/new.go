@@ -36,8 +36,11 @@ type Input struct {
 	// more it is what it had, without packages that were removed whole. nil: there never was
 	// one, and packages are those that the attribution names.
 	Installed *installed.Database
-	Licenses  map[string]License // by the ID of packages of Installed; see Licenses
-	Archives  []Archive          // files of packages, as the lock pins them; those of others do no harm
+	// Before are the packages of the root before any were removed from it: what there is to say of
+	// packages of which only files are left. nil: none were removed.
+	Before   *installed.Database
+	Licenses map[string]License // by the ID of packages of Before, or of Installed where that is nil; see Licenses
+	Archives []Archive          // files of packages, as the lock pins them; those of others do no harm
 	// Containers are the container images in the root.
 	Containers []Container
 	// System is what is in the image, for roots without os-release. What the root says wins.
@@ -46,7 +49,9 @@ type Input struct {
 
 // Mount is a file system of the image besides the root's.
 type Mount struct {
-	At   string       // absolute path where it is mounted
+	// At is the absolute path where it is mounted. One that the image does not mount has the label
+	// of its partition in brackets there, "/[ESP]". The attribution is joined at the same path.
+	At   string
 	Tree store.Digest // its tree
 }
 
@@ -104,6 +109,7 @@ type builder struct {
 	in       Input
 	packages map[packageKey]int // index of Document.Packages
 	origins  []int              // of the attribution's origins: index of Document.Packages or -1
+	former   map[packageKey]*installed.Package
 }
 
 // packageKey is what tells packages apart.
@@ -115,11 +121,12 @@ func (b *builder) addPackages() {
 	if db := b.in.Installed; db != nil {
 		family = db.Family
 		for i := range db.Packages {
-			b.Packages = append(b.Packages, b.installed(&db.Packages[i]))
+			b.Packages = append(b.Packages, b.known(family, &db.Packages[i]))
 		}
 	} else if slices.ContainsFunc(b.in.Archives, func(a Archive) bool { return strings.HasSuffix(a.FileName, ".rpm") }) {
 		family = installed.RPM
 	}
+	before := b.before()
 	known := map[packageKey]bool{}
 	for _, p := range b.Packages {
 		known[p.key()] = true
@@ -129,6 +136,9 @@ func (b *builder) addPackages() {
 			continue
 		}
 		p := Package{Family: family, Name: o.Name, Version: o.Version, Arch: o.Arch}
+		if was := before[p.key()]; was != nil {
+			p = b.known(family, was)
+		}
 		if b.in.Installed != nil {
 			p.Comment = "Not installed: only files of it are in the image."
 		}
@@ -172,13 +182,30 @@ func sourceArch(family string) string {
 	return "source"
 }
 
-// installed returns an installed package.
-func (b *builder) installed(p *installed.Package) Package {
-	return Package{
-		Family: b.in.Installed.Family, Name: p.Name, Version: p.Version, Arch: p.Arch,
-		Source: sourceOf(b.in.Installed.Family, p), Summary: p.Summary, Supplier: p.Vendor, Homepage: p.Homepage,
-		License: b.in.Licenses[p.ID],
+// known returns a package that a database knows.
+func (b *builder) known(family string, p *installed.Package) Package {
+	out := Package{
+		Family: family, Name: p.Name, Version: p.Version, Arch: p.Arch,
+		Source: sourceOf(family, p), Summary: p.Summary, Supplier: p.Vendor, Homepage: p.Homepage, License: b.in.Licenses[p.ID],
 	}
+	if was := b.before()[out.key()]; was != nil {
+		out.License = b.in.Licenses[was.ID] // IDs change when the other package of a name goes
+	}
+	return out
+}
+
+// before returns the packages that were there before any were removed.
+func (b *builder) before() map[packageKey]*installed.Package {
+	if b.former == nil {
+		b.former = map[packageKey]*installed.Package{}
+		if db := b.in.Before; db != nil {
+			for i := range db.Packages {
+				p := &db.Packages[i]
+				b.former[packageKey{p.Name, p.Version, p.Arch}] = p
+			}
+		}
+	}
+	return b.former
 }
 
 // sourceOf returns the source package of p.
@@ -221,11 +248,12 @@ func (b *builder) addNeeds() {
 		from := byID(db.Packages[i].ID)
 		p := &b.Packages[from]
 		for _, n := range db.Packages[i].Needs {
-			if n.Kind != installed.Requires || len(n.Providers) == 0 || len(n.When) > 0 && !slices.ContainsFunc(n.When, func(id string) bool { return byID(id) >= 0 }) {
+			there := func(id string) bool { return byID(id) >= 0 }
+			if n.Kind != installed.Requires || len(n.When) > 0 && !slices.ContainsFunc(n.When, there) {
 				continue
 			}
-			if to := byID(n.Providers[0]); to >= 0 && to != from {
-				p.Needs = append(p.Needs, to)
+			if k := slices.IndexFunc(n.Providers, there); k >= 0 && byID(n.Providers[k]) != from {
+				p.Needs = append(p.Needs, byID(n.Providers[k]))
 			}
 		}
 		slices.Sort(p.Needs)

@@ -501,10 +501,11 @@ func TestReproducible(t *testing.T) {
 			t.Error("two builds give different documents")
 		}
 	}
-	other := *a
-	other.Key = store.Sum([]byte("another key"))
-	if s, c := write(t, &other); bytes.Equal(s, spdx) || bytes.Equal(c, cyclonedx) {
-		t.Error("documents of two keys are one")
+	key, tool := *a, *a
+	key.Key = store.Sum([]byte("another key"))
+	tool.Tool.Version = "2"
+	if uuid(a) == uuid(&key) || uuid(a) == uuid(&tool) || uuid(a) != uuid(b) {
+		t.Error("documents are told apart by something else than key and tool")
 	}
 }
 
@@ -606,6 +607,36 @@ func TestWithoutDatabase(t *testing.T) {
 	}
 	if got := strings.Join(names, " "); got != "pkg:deb/other/bash@1:5.2%2Bb1-2~3?arch=amd64&distro=other-1 pkg:deb/other/libc6@2.36-9%2Bb1?arch=amd64&distro=other-1 pkg:deb/other/meta@1?arch=all&distro=other-1 pkg:deb/other/shim@15?arch=amd64&distro=other-1" {
 		t.Errorf("the packages are %s", got)
+	}
+	spdx, cyclonedx := write(t, d)
+	validate(t, schema(t, "spdx-schema-2.3.json"), spdx)
+	validate(t, schema(t, "bom-1.6.schema.json"), cyclonedx)
+}
+
+// TestRemoved knows what there was to say of packages of which only files are left.
+func TestRemoved(t *testing.T) {
+	cache := stagetest.Cache(t)
+	in := build(t, cache)
+	in.Before = in.Installed
+	in.Installed = in.Before.Subset(func(p *installed.Package) bool { return p.Name != "bash" })
+	d, err := New(t.Context(), cache, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var bash, meta Package
+	for _, p := range d.Packages {
+		switch p.Name {
+		case "bash":
+			bash = p
+		case "meta":
+			meta = p
+		}
+	}
+	if bash.Comment != "Not installed: only files of it are in the image." || bash.License.Expression == "" || bash.Supplier == "" || bash.SHA256 == "" || bash.Source.Name != "bash" || bash.Needs != nil {
+		t.Errorf("bash is %+v", bash)
+	}
+	if len(meta.Needs) != 1 || d.Packages[meta.Needs[0]].Name != "libc6" {
+		t.Errorf("meta needs %v", meta.Needs)
 	}
 	spdx, cyclonedx := write(t, d)
 	validate(t, schema(t, "spdx-schema-2.3.json"), spdx)

@@ -8,10 +8,12 @@ import (
 	"encoding/hex"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/imagefactory/imagefactory/stages/provenance"
+	"github.com/imagefactory/imagefactory/stages/store"
 	"github.com/imagefactory/imagefactory/stages/tree"
 )
 
@@ -98,7 +100,7 @@ func WriteSPDX(w io.Writer, d *Document) error {
 	s.field("dataLicense", "CC0-1.0")
 	s.field("SPDXID", idDocument)
 	s.field("name", s.title())
-	s.field("documentNamespace", namespace+escape(s.title())+"-"+uuid(d.Key))
+	s.field("documentNamespace", namespace+escape(s.title())+"-"+uuid(d))
 	creation := spdxCreation{Created: timestamp(d.Epoch), Creators: []string{"Tool: " + d.Tool.Name + "-" + cmp.Or(d.Tool.Version, "unknown")}, ListVersion: licenseListVersion}
 	s.field("creationInfo", creation)
 	s.field("comment", spdxComment)
@@ -120,10 +122,11 @@ const spdxComment = "Files are all paths of the image but its directories. The c
 // timestamp returns seconds since 1970 as both formats have times.
 func timestamp(epoch int64) string { return time.Unix(epoch, 0).UTC().Format(time.RFC3339) }
 
-// uuid returns a version 8 UUID (RFC 9562, section 5.8) of a digest.
-func uuid(key [32]byte) string {
-	b := key[:16:16]
-	b = slices.Clone(b)
+// uuid returns the version 8 UUID (RFC 9562, section 5.8) of the document: of the build, and of the
+// program that describes it.
+func uuid(d *Document) string {
+	sum := store.Sum([]byte(strings.Join([]string{d.Key.Hex(), d.title(), d.Tool.Name, d.Tool.Version, strconv.Itoa(Version)}, "\n")))
+	b := sum[:16]
 	b[6] = b[6]&0x0f | 0x80
 	b[8] = b[8]&0x3f | 0x80
 	h := hex.EncodeToString(b)
