@@ -236,6 +236,7 @@ type module struct {
 
 	kept   bool
 	reason string
+	borne  bool // kept for others that need it
 
 	direct   []*module // those whose symbols it uses, in the order in which it names the symbols
 	firmware []string
@@ -389,10 +390,12 @@ func (k *kernel) decide(o Options, configured map[string]string, matched map[str
 			if by, ok := removed[d]; ok {
 				return fmt.Errorf("the kernel module %s cannot be removed (%q): %s of kernel %s depends on it and is kept, because %s; remove that too, or keep both", d.name, by, m.name, k.release, m.reason)
 			}
+			d.borne = d.borne || !d.kept
 			keep(d, m.name+" depends on it")
 		}
 		for _, name := range k.softDependencies(m.name) {
 			if d := k.byName[name]; d != nil && removed[d] == "" {
+				d.borne = d.borne || !d.kept
 				keep(d, m.name+" wants it (softdep)")
 			}
 		}

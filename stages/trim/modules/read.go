@@ -271,14 +271,14 @@ func (p *Plan) chooseFirmware(st *store.Store, t *tree.Tree, o Options, kernels 
 			for _, name := range m.firmware {
 				wanted = append(wanted, wanter{name, m.name + " names it"})
 			}
-			if classes[m.class] == "" {
+			if classes[m.class] == "" && !m.borne { // what drivers share loads nothing
 				classes[m.class] = m.name
 			}
 		}
 		for _, c := range Classes {
 			if by := classes[c.Name]; by != "" {
 				for _, pattern := range c.Firmware {
-					wanted = append(wanted, wanter{pattern, "class " + c.Name + " is kept in part (" + by + ")"})
+					wanted = append(wanted, wanter{pattern, by + " or another module of class " + c.Name + " may load it"})
 				}
 			}
 		}
