@@ -286,7 +286,7 @@ func (m *medium) serve(t *testing.T, handler http.Handler) string {
 func (m *medium) netInstaller(arguments string, disks ...qemu.Disk) qemu.Machine {
 	machine := m.installer("", disks...)
 	machine.Kernel, machine.Initrd = filepath.Join(m.pxe, "kernel"), filepath.Join(m.pxe, "initramfs")
-	machine.Cmdline = "console=ttyS0,115200 loglevel=4 " + arguments
+	machine.Cmdline = kernelArguments + arguments
 	return machine
 }
 
