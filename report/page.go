@@ -307,9 +307,10 @@ const maxRemoved = 5000
 // removed lists what trimming took, a directory that went whole as one path.
 func (p Page) removed(m *treemap) [][]any {
 	type gone struct {
-		path  string
-		files int
-		bytes int64
+		path    string
+		files   int
+		bytes   int64
+		largest string // of the files in it
 	}
 	var list []gone
 	modules := map[string]string{}
@@ -322,8 +323,12 @@ func (p Page) removed(m *treemap) [][]any {
 		}
 		if n := len(list); n > 0 && strings.HasPrefix(e.Path, list[n-1].path+"/") {
 			if e.Type != tree.Directory {
-				list[n-1].files++
-				list[n-1].bytes += m.sizes[e.Path]
+				last := &list[n-1]
+				last.files++
+				last.bytes += m.sizes[e.Path]
+				if last.largest == "" || m.sizes[e.Path] > m.sizes[last.largest] {
+					last.largest = e.Path
+				}
 			}
 			continue
 		}
@@ -334,21 +339,30 @@ func (p Page) removed(m *treemap) [][]any {
 		list = append(list, g)
 	}
 	slices.SortStableFunc(list, func(a, b gone) int { return cmp.Compare(b.bytes, a.bytes) })
+	fates := map[string]*trim.PackageFate{}
+	for i := range p.Report.Packages {
+		fates[p.Report.Packages[i].ID] = &p.Report.Packages[i]
+	}
 	explain := trim.Explainer{Report: *p.Report, Database: p.Database, Tree: p.After, Origin: p.Origin}
 	rows := [][]any{}
 	for _, g := range list[:min(len(list), maxRemoved)] {
-		reason, ok := modules[g.path]
-		pkg := m.owner(g.path)
-		if !ok {
-			if e, err := explain.Why(absolute(g.path)); err == nil && len(e.Lines) > 0 {
-				reason, pkg = e.Lines[0], cmp.Or(e.Package, pkg)
+		var pkg, reason string
+		// Nobody may own a directory; then it went for the same reason as what was in it.
+		for _, path := range []string{g.path, g.largest} {
+			if path == "" || reason != "" {
+				continue
+			}
+			owner := m.owner(path)
+			if why, ok := modules[path]; ok {
+				pkg, reason = owner, why
+			} else if f := fates[owner]; f != nil && !f.Kept {
+				pkg, reason = owner, fmt.Sprintf("%s was removed: %s", owner, f.Reason)
+			} else if e, err := explain.Why(absolute(path)); err == nil && len(e.Lines) > 0 {
+				pkg, reason = e.Package, e.Lines[0]
 			}
 		}
 		if reason == "" {
-			reason = "it belonged to what was removed"
-			if p.Report.Database == "dropped" && pkg == "" {
-				reason = "it was a record of the package manager, or belonged to something else that was removed"
-			}
+			reason = "no package owned it, and it went with what had made it"
 		}
 		path := absolute(g.path)
 		if e, _ := p.Before.Lookup(g.path); e.Type == tree.Directory {
