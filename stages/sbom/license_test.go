@@ -17,6 +17,7 @@ import (
 	"github.com/imagefactory/imagefactory/distros/rpm/rpmdb"
 	"github.com/imagefactory/imagefactory/stages/installed"
 	"github.com/imagefactory/imagefactory/stages/provenance"
+	"github.com/imagefactory/imagefactory/stages/sbom/sbomtest"
 	"github.com/imagefactory/imagefactory/stages/stagetest"
 )
 
@@ -284,8 +285,8 @@ func TestLicensesOfRPM(t *testing.T) {
 		t.Errorf("odd is %+v", odd)
 	}
 	spdx, cyclonedx := write(t, d)
-	validate(t, schema(t, "spdx-schema-2.3.json"), spdx)
-	validate(t, schema(t, "bom-1.6.schema.json"), cyclonedx)
+	validate(t, sbomtest.SPDX, spdx)
+	validate(t, sbomtest.CycloneDX, cyclonedx)
 }
 
 func TestReadSystem(t *testing.T) {

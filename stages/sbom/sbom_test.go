@@ -10,13 +10,11 @@ import (
 	"io"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	cdx "github.com/CycloneDX/cyclonedx-go"
-	"github.com/santhosh-tekuri/jsonschema/v6"
 	spdxjson "github.com/spdx/tools-golang/json"
 	"github.com/spdx/tools-golang/spdx/v2/v2_3"
 
@@ -24,6 +22,7 @@ import (
 	"github.com/imagefactory/imagefactory/stages/installed"
 	"github.com/imagefactory/imagefactory/stages/packages"
 	"github.com/imagefactory/imagefactory/stages/provenance"
+	"github.com/imagefactory/imagefactory/stages/sbom/sbomtest"
 	"github.com/imagefactory/imagefactory/stages/stagetest"
 	"github.com/imagefactory/imagefactory/stages/store"
 	"github.com/imagefactory/imagefactory/stages/tree"
@@ -170,39 +169,10 @@ func write(t testing.TB, d *Document) (spdx, cyclonedx []byte) {
 	return spdx, cyclonedx
 }
 
-// schema compiles one of the formats' own schemas.
-func schema(t testing.TB, name string) *jsonschema.Schema {
+// validate checks a document against the schema of its format.
+func validate(t testing.TB, format string, data []byte) {
 	t.Helper()
-	c := jsonschema.NewCompiler()
-	c.AssertFormat()
-	for _, file := range []string{"bom-1.6.schema.json", "jsf-0.82.schema.json", "spdx.schema.json", "spdx-schema-2.3.json"} {
-		data, err := os.ReadFile(filepath.Join("testdata/schemas", file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := c.AddResource("http://cyclonedx.org/schema/"+file, doc); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s, err := c.Compile("http://cyclonedx.org/schema/" + name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-// validate checks a document against a schema.
-func validate(t testing.TB, s *jsonschema.Schema, data []byte) {
-	t.Helper()
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
-	if err != nil {
-		t.Fatalf("no JSON: %v\n%s", err, data)
-	}
-	if err := s.Validate(doc); err != nil {
+	if err := sbomtest.Check(format, data); err != nil {
 		t.Errorf("%v\n%s", err, data)
 	}
 }
@@ -210,22 +180,18 @@ func validate(t testing.TB, s *jsonschema.Schema, data []byte) {
 func TestSchemas(t *testing.T) {
 	d, _, _ := document(t)
 	spdx, cyclonedx := write(t, d)
-	s, c := schema(t, "spdx-schema-2.3.json"), schema(t, "bom-1.6.schema.json")
+	const s, c = sbomtest.SPDX, sbomtest.CycloneDX
 	validate(t, s, spdx)
 	validate(t, c, cyclonedx)
 
 	// The schemas notice what is wrong.
 	for _, wrong := range []struct {
-		schema   *jsonschema.Schema
+		format   string
 		data     []byte
 		old, new string
 	}{{s, spdx, `"SHA1"`, `"SHA-1"`}, {s, spdx, `"spdxVersion"`, `"version"`}, {c, cyclonedx, `"SHA-1"`, `"SHA1"`}, {c, cyclonedx, `"type":"file"`, `"type":"path"`}, {c, cyclonedx, `"urn:uuid:`, `"urn:`}} {
 		changed := bytes.Replace(wrong.data, []byte(wrong.old), []byte(wrong.new), 1)
-		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(changed))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if wrong.schema.Validate(doc) == nil {
+		if sbomtest.Check(wrong.format, changed) == nil {
 			t.Errorf("the schema takes %s for %s", wrong.new, wrong.old)
 		}
 	}
@@ -609,8 +575,8 @@ func TestWithoutDatabase(t *testing.T) {
 		t.Errorf("the packages are %s", got)
 	}
 	spdx, cyclonedx := write(t, d)
-	validate(t, schema(t, "spdx-schema-2.3.json"), spdx)
-	validate(t, schema(t, "bom-1.6.schema.json"), cyclonedx)
+	validate(t, sbomtest.SPDX, spdx)
+	validate(t, sbomtest.CycloneDX, cyclonedx)
 }
 
 // TestRemoved knows what there was to say of packages of which only files are left.
@@ -639,8 +605,8 @@ func TestRemoved(t *testing.T) {
 		t.Errorf("meta needs %v", meta.Needs)
 	}
 	spdx, cyclonedx := write(t, d)
-	validate(t, schema(t, "spdx-schema-2.3.json"), spdx)
-	validate(t, schema(t, "bom-1.6.schema.json"), cyclonedx)
+	validate(t, sbomtest.SPDX, spdx)
+	validate(t, sbomtest.CycloneDX, cyclonedx)
 }
 
 func TestText(t *testing.T) {
@@ -733,4 +699,20 @@ func BenchmarkSums(b *testing.B) {
 			}
 		}
 	})
+}
+
+// TestFiles reads the files of both formats as other packages' tests do: they say the same.
+func TestFiles(t *testing.T) {
+	d, in, cache := document(t)
+	spdx, cyclonedx := write(t, d)
+	a, b := sbomtest.SPDXFiles(t, spdx), sbomtest.CycloneDXFiles(t, cyclonedx)
+	if len(a) != len(b) || len(a) != len(paths(t, cache, in)) {
+		t.Errorf("SPDX has %d files, CycloneDX %d", len(a), len(b))
+	}
+	for path, f := range a {
+		g := b[path]
+		if f.SHA1 != g.SHA1 || f.SHA256 != g.SHA256 || !strings.HasPrefix(f.Origin, g.Origin) {
+			t.Errorf("%s: SPDX has %+v, CycloneDX %+v", path, f, g)
+		}
+	}
 }
