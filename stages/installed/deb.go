@@ -29,6 +29,7 @@ type debDatabase struct {
 	packages   []debPackage // in the order of Database.Packages
 	native     string       // architecture of the root
 	diversions []diversion
+	providing  func(string) []string
 }
 
 // debPackage is what only this family has of a package.
@@ -157,11 +158,10 @@ func (d *debDatabase) database(r *reader, found []debPackage, auto map[string]bo
 		d.readFiles(r, p, &f, lists[i], dirs)
 		d.packages = append(d.packages, f)
 	}
-	result := &Database{Family: Deb, Packages: packages, deb: d}
 	if err := d.readNeeds(packages); err != nil {
 		return nil, err
 	}
-	return result, nil
+	return &Database{Family: Deb, Packages: packages, providing: d.providing, deb: d}, nil
 }
 
 // isInstalled reports whether a stanza of status is about a package whose files are there.
@@ -325,6 +325,13 @@ func (d *debDatabase) readNeeds(packages []Package) error {
 				providing[v.Name] = append(providing[v.Name], i)
 			}
 		}
+	}
+	d.providing = func(name string) []string {
+		var ids []string
+		for _, i := range providing[name] {
+			ids = append(ids, packages[i].ID)
+		}
+		return ids
 	}
 	fields := []struct {
 		name string

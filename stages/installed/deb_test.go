@@ -363,3 +363,19 @@ func TestDebDamaged(t *testing.T) {
 		t.Errorf("an empty root: %v", err)
 	}
 }
+
+// TestProviding finds packages by what a recipe may call them.
+func TestProviding(t *testing.T) {
+	st := stagetest.Cache(t).Store
+	root := text(t, st, map[string]string{
+		"var/lib/dpkg/status": statusOfTwo, "var/lib/dpkg/info/a:amd64.list": "/.\n/usr\n/usr/tool\n", "var/lib/dpkg/info/b.list": "/.\n", "usr/tool": "",
+	})
+	d := read(t, st, root)
+	for name, want := range map[string]string{
+		"a": "a", "a:amd64": "a", "a=1:2-3": "a", "a=2": "", "a:arm64": "", "virtual": "a", "/usr/tool": "a", "nothing": "", "b": "b",
+	} {
+		if got := strings.Join(d.Providing(name), " "); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+}

@@ -26,10 +26,11 @@ type Database struct {
 	Family   string    // Deb or RPM
 	Packages []Package // sorted by name, architecture and version
 
-	owners func() map[string][]int32 // indexes of Packages by path; computed when first asked for
-	byID   map[string]int32
-	deb    *debDatabase
-	rpm    *rpmDatabase
+	owners    func() map[string][]int32        // indexes of Packages by path; computed when first asked for
+	providing func(capability string) []string // IDs of packages that provide a capability under another name
+	byID      map[string]int32
+	deb       *debDatabase
+	rpm       *rpmDatabase
 }
 
 // Package is one installed package. What the family does not say is empty.
@@ -204,6 +205,26 @@ func (d *Database) Package(id string) *Package {
 		return nil
 	}
 	return &d.Packages[i]
+}
+
+// Providing returns the IDs of the packages that a recipe may mean by name: those of that name, with ":" and an architecture
+// or "=" and a version behind it or not; otherwise those that own it, when it is a path, or that provide it.
+func (d *Database) Providing(name string) []string {
+	if strings.HasPrefix(name, "/") {
+		return d.Owners(name)
+	}
+	unversioned, version, versioned := strings.Cut(name, "=")
+	plain, arch, qualified := strings.Cut(unversioned, ":")
+	var ids []string
+	for _, p := range d.Packages {
+		if p.Name == plain && (!qualified || p.Arch == arch) && (!versioned || p.Version == version) || p.ID == name {
+			ids = append(ids, p.ID)
+		}
+	}
+	if ids == nil && d.providing != nil {
+		ids = d.providing(name)
+	}
+	return ids
 }
 
 // Remove returns t with a database that no longer has the packages with the IDs in names, and that

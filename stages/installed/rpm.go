@@ -107,8 +107,9 @@ func (d *rpmDatabase) database(r *reader) (*Database, error) {
 		d.index = append(d.index, i)
 	}
 	setIDs(packages, func(p Package) string { return p.Name + "-" + p.Version + "." + p.Arch })
-	d.readNeeds(packages)
-	return &Database{Family: RPM, Packages: packages, rpm: d}, nil
+	c := d.readNeeds(packages)
+	providing := func(name string) []string { return c.providers(rpm.Dependency{Name: name}) }
+	return &Database{Family: RPM, Packages: packages, providing: providing, rpm: d}, nil
 }
 
 // capabilities knows which packages meet dependencies.
@@ -123,8 +124,8 @@ type capability struct {
 	id string
 }
 
-// readNeeds fills in what the packages need.
-func (d *rpmDatabase) readNeeds(packages []Package) {
+// readNeeds fills in what the packages need, and returns what they provide.
+func (d *rpmDatabase) readNeeds(packages []Package) *capabilities {
 	c := &capabilities{packages: packages, provides: map[string][]capability{}, files: map[string][]string{}}
 	for i, p := range packages {
 		h := d.headers[d.index[i]]
@@ -159,6 +160,7 @@ func (d *rpmDatabase) readNeeds(packages []Package) {
 			packages[i].Needs = append(packages[i].Needs, c.needs(v.Dependency, Suggests)...)
 		}
 	}
+	return c
 }
 
 // scriptSenses are set in requirements of scriptlets.

@@ -91,10 +91,12 @@ func makePlan(db *installed.Database, profile *profiles.Profile, o Options, serv
 		}
 	}
 	for _, name := range o.Requested {
-		for _, pkg := range db.Packages {
-			if pkg.Name == name || pkg.ID == name {
-				p.root(pkg.ID, "the recipe installs it")
+		for _, id := range db.Providing(name) {
+			text := "the recipe installs it"
+			if db.Package(id).Name != name {
+				text = fmt.Sprintf("the recipe installs %s", name)
 			}
+			p.root(id, text)
 		}
 	}
 	for _, role := range profile.Roles {
