@@ -70,11 +70,11 @@ func run(ctx context.Context, args []string, s streams) int {
 	if err == nil {
 		return exitDone
 	}
-	return report(ctx, err, s)
+	return complain(ctx, err, s)
 }
 
-// report prints an error, once, and returns the exit status it asks for.
-func report(ctx context.Context, err error, s streams) int {
+// complain prints an error, once, and returns the exit status it asks for.
+func complain(ctx context.Context, err error, s streams) int {
 	if ctx.Err() != nil {
 		fmt.Fprintln(s.err, "imagefactory: interrupted")
 		return exitFailed
@@ -111,6 +111,10 @@ func newApp(s streams) *cli.App {
 			newLockCommand(s),
 			newPlanCommand(s),
 			newBuildCommand(s),
+			newTrimCommand(s),
+			newWhyCommand(s),
+			newDiffCommand(s),
+			newScanCommand(s),
 			newInspectCommand(s),
 			newBootCommand(s),
 			newDistrosCommand(s),
@@ -127,7 +131,7 @@ func newApp(s streams) *cli.App {
 			return cli.ShowAppHelp(c)
 		},
 		Reader: s.in, Writer: s.out, ErrWriter: s.err,
-		// report prints errors and decides the exit status.
+		// complain prints errors and decides the exit status.
 		ExitErrHandler:       func(*cli.Context, error) {},
 		Version:              runVersion().Version,
 		EnableBashCompletion: true,

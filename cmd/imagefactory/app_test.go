@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"encoding/xml"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,7 +16,13 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/imagefactory/imagefactory/distros"
+	"github.com/imagefactory/imagefactory/report"
+	"github.com/imagefactory/imagefactory/scan"
+	"github.com/imagefactory/imagefactory/stages/emit"
+	"github.com/imagefactory/imagefactory/stages/partition/ext4"
 	"github.com/imagefactory/imagefactory/stages/sandbox"
+	"github.com/imagefactory/imagefactory/stages/stagetest"
+	"github.com/imagefactory/imagefactory/stages/tree"
 )
 
 func TestMain(m *testing.M) {
@@ -92,6 +100,20 @@ func TestUsageErrors(t *testing.T) {
 		{"inspect a b c", `inspect takes an image and a path, nothing more`},
 		{"inspect a --stat", `--stat and --recursive need a PATH in the image`},
 		{"inspect a /b -r --stat", `choose one`},
+		{"trim", `trim needs a recipe; see "imagefactory trim --help"`},
+		{"trim a.hcl b.hcl", `trim takes one recipe, not also "b.hcl"`},
+		{"trim a.hcl --reports x", `trim has no option --reports; did you mean --report?`},
+		{"why a.hcl", `why needs a recipe, and a package, a path or a service`},
+		{"why a.hcl b c", `why needs a recipe, and a package, a path or a service`},
+		{"diff a.hcl", `diff needs two systems: recipes, directories that builds left, or image files`},
+		{"diff a b c", `diff needs two systems`},
+		{"scan", `scan needs a recipe or image; see "imagefactory scan --help"`},
+		{"scan a.raw --format xml", `choose one of table, json, junit`},
+		{"scan a.raw --severity none", `choose one of low, medium, high`},
+		{"scan a.hcl --skip sshd-x11", `a recipe says in its harden block which rules are skipped`},
+		{"scan a.raw --openscap-profile standard", `need --openscap`},
+		{"scan a.raw --profile basline", `Did you mean "baseline"?`},
+		{"scan a.raw --skip sshd-x12", `Did you mean "sshd-x11"?`},
 		{"fmt", `fmt needs a file, or "-" for the standard input`},
 		{"fmt -w -check a.hcl", `choose one`},
 		{"completion tcsh", `there is no completion for "tcsh": choose one of bash, zsh, fish`},
@@ -200,8 +222,14 @@ func TestWrongRecipe(t *testing.T) {
 	if err := os.WriteFile(path, []byte("nmae = \"x\"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for _, command := range []string{"validate", "build", "plan", "lock"} {
+	for _, command := range []string{"validate", "build", "plan", "lock", "trim", "why", "diff", "scan"} {
 		args := []string{command, path}
+		switch command {
+		case "why":
+			args = append(args, "bash")
+		case "diff":
+			args = append(args, path)
+		}
 		if command != "validate" {
 			args = append(args, "--cache", t.TempDir())
 		}
@@ -212,6 +240,98 @@ func TestWrongRecipe(t *testing.T) {
 	}
 	if _, stderr, status := invoke(t, "", "validate", filepath.Join(t.TempDir(), "absent.hcl")); status != exitUsage || !strings.Contains(stderr, "absent.hcl") {
 		t.Errorf("a recipe that does not exist: exit status %d, %q", status, stderr)
+	}
+}
+
+// TestDiff compares what two manifests tell.
+func TestDiff(t *testing.T) {
+	manifest := func(name, version string) string {
+		t.Helper()
+		file := filepath.Join(t.TempDir(), name)
+		text, err := json.Marshal(emit.Manifest{
+			Schema: emit.ManifestSchema, Name: "node", Version: version, Arch: "x86_64",
+			Packages: []emit.ManifestPackage{{Name: "bash", Version: version, Arch: "amd64"}, {Name: "dash", Version: "0.5", Arch: "amd64"}},
+		})
+		if err == nil {
+			err = os.WriteFile(file, text, 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	old, now := manifest("old.json", "5.1"), manifest("new.json", "5.2")
+	stdout, stderr, status := invoke(t, "", "diff", old, now)
+	if status != exitDone || !strings.Contains(stdout, "5.1 → 5.2") || strings.Contains(stdout, "dash") {
+		t.Errorf("exit status %d, %s%s", status, stdout, stderr)
+	}
+	stdout, stderr, status = invoke(t, "", "diff", "--check", "--output", "json", old, now)
+	var d report.Difference
+	if err := json.Unmarshal([]byte(stdout), &d); err != nil || d.Equal || len(d.Packages) != 1 || d.Packages[0].Name != "bash" {
+		t.Errorf("%v: %s", err, stdout)
+	}
+	if status != exitCheck || stderr != "imagefactory: "+now+" differs from "+old+"\n" {
+		t.Errorf("exit status %d, %q", status, stderr)
+	}
+	if stdout, stderr, status = invoke(t, "", "diff", "--check", old, old); status != exitDone {
+		t.Errorf("exit status %d, %s%s", status, stdout, stderr)
+	}
+	if _, stderr, status = invoke(t, "", "diff", old, filepath.Dir(old)); status != exitFailed || !strings.Contains(stderr, "name a directory that a build left, or an image file") {
+		t.Errorf("a directory without a build: exit status %d, %s", status, stderr)
+	}
+}
+
+// TestScanImage checks a system that is wrong in several ways, in an image file.
+func TestScanImage(t *testing.T) {
+	image := filepath.Join(t.TempDir(), "node.raw")
+	writeSystem(t, image, map[string]string{
+		"etc/passwd":          "root:x:0:0:root:/root:/bin/bash\nguest::1000:1000::/home/guest:/bin/bash\n",
+		"etc/group":           "root:x:0:\nguest:x:1000:\n",
+		"etc/shadow":          "root:*:19000:0:99999:7:::\n",
+		"etc/ssh/sshd_config": "PermitEmptyPasswords yes\n",
+		"usr/sbin/sshd":       "",
+	})
+	stdout, stderr, status := invoke(t, "", "scan", image)
+	if status != exitCheck || !strings.Contains(stdout, "empty-passwords") || !strings.Contains(stdout, "/etc/ssh/sshd_config:1") || !strings.Contains(stderr, "sshd-empty-passwords") {
+		t.Errorf("exit status %d, %s%s", status, stdout, stderr)
+	}
+	stdout, _, status = invoke(t, "", "scan", image, "--format", "json", "--skip", "sshd-empty-passwords")
+	var r scan.Result
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil || status != exitCheck || r.Counts.Skipped != 1 || len(r.Inventory.EmptyPasswords) != 1 {
+		t.Errorf("%v, exit status %d: %s", err, status, stdout)
+	}
+	stdout, _, _ = invoke(t, "", "scan", image, "--format", "junit")
+	var suites struct {
+		Failures int `xml:"failures,attr"`
+	}
+	if err := xml.Unmarshal([]byte(stdout), &suites); err != nil || suites.Failures < 2 {
+		t.Errorf("%v, %d failures: %s", err, suites.Failures, stdout)
+	}
+}
+
+// writeSystem writes an ext4 file system that holds the files.
+func writeSystem(t *testing.T, path string, files map[string]string) {
+	t.Helper()
+	st := stagetest.Cache(t).Store
+	var entries []tree.Entry
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		entries = append(entries, stagetest.File(t, st, name, files[name]))
+	}
+	written, err := ext4.Write(t.Context(), st, stagetest.Tree(t, entries...), ext4.Options{Size: 16 << 20, UUID: [16]byte{1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := written.Open(st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	image := make([]byte, written.Size)
+	if _, err := r.ReadAt(image, 0); err != nil && err != io.EOF {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, image, 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -112,16 +112,39 @@ type pipelineOptions struct {
 }
 
 func (o *pipelineOptions) flags() []cli.Flag {
+	return append(o.stageFlags("put the images into `DIR`"), outputFlag(&o.format))
+}
+
+// systemFlags are the options of commands that look at what a recipe builds.
+func (o *pipelineOptions) systemFlags() []cli.Flag {
+	return o.stageFlags("look for the images of an earlier build in `DIR`")
+}
+
+// stageFlags are the options that are not about the result; dir says what -o is for.
+func (o *pipelineOptions) stageFlags(dir string) []cli.Flag {
 	return append(o.recipe.flags(),
-		&cli.PathFlag{Name: "o", Usage: "put the images into `DIR`", Value: defaultOutputDir, Destination: &o.dir},
+		&cli.PathFlag{Name: "o", Usage: dir, Value: defaultOutputDir, Destination: &o.dir},
 		o.cache.flag(),
 		&cli.StringSliceFlag{Name: "mirror", Usage: "take packages from `[REPOSITORY=]URL`; may be repeated", Destination: &o.mirrors},
 		&cli.BoolFlag{Name: "locked", Usage: "refuse to resolve packages: there must be a lock that fits", Destination: &o.locked},
 		&cli.BoolFlag{Name: "offline", Usage: "refuse the network", Destination: &o.offline},
 		&cli.BoolFlag{Name: "allow-single-id", Usage: "build without subordinate ids, though packages with users of their own then fail", Destination: &o.allowSingle},
 		&cli.IntFlag{Name: "jobs", Usage: "use at most `N` processors (default: all)", Destination: &o.jobs},
-		outputFlag(&o.format),
 	)
+}
+
+// system builds the recipe as far as its root file system.
+func (o *pipelineOptions) system(ctx context.Context, s streams) (*pipeline.System, error) {
+	recipe, err := o.recipe.load(s)
+	if err != nil {
+		return nil, err
+	}
+	env, closeEnv, err := o.open(viewFor(s), nil)
+	if err != nil {
+		return nil, err
+	}
+	defer closeEnv()
+	return env.System(ctx, recipe)
 }
 
 // open prepares the work, whose events view shows; the function it returns ends
