@@ -672,20 +672,35 @@ profile "baseline" {
     groups     = ["root", "ssh_keys"]
   }
 
+  # Readable grub.cfg is no failure: without a password in it nothing is secret, and with one imagefactory writes it for root
+  # alone.
   rule "permissions-boot-loader" {
-    title      = "The boot loader's configuration is readable by root alone"
-    reason     = "It may hold hashes of passwords, and shows how to start the host otherwise."
+    title      = "Only root changes the boot loader's configuration"
+    reason     = "Whoever can write it decides which kernel starts, with which parameters: init=/bin/sh is root."
+    severity   = "high"
+    references = ["CIS Debian Linux 12 Benchmark, Configure Bootloader", "ANSSI-BP-028 2.0, R29"]
+    kind       = "permissions"
+    value      = "0644"
+    paths = [
+      "/boot/grub/grub.cfg",
+      "/boot/grub/grubenv",
+      "/boot/grub2/grub.cfg",
+      "/boot/grub2/grubenv",
+      "/boot/efi/EFI/*/grub.cfg",
+      "/boot/loader/entries/*.conf",
+    ]
+    owners = ["root"]
+    groups = ["root"]
+  }
+
+  rule "permissions-boot-password" {
+    title      = "The boot loader's password is readable by root alone"
+    reason     = "Its hash can be tried at home, as fast as computers allow."
     severity   = "medium"
     references = ["CIS Debian Linux 12 Benchmark, Configure Bootloader", "ANSSI-BP-028 2.0, R29"]
     kind       = "permissions"
     value      = "0600"
-    paths      = [
-      "/boot/grub/grub.cfg",
-      "/boot/grub2/grub.cfg",
-      "/boot/grub/user.cfg",
-      "/boot/grub2/user.cfg",
-      "/boot/efi/EFI/*/grub.cfg",
-    ]
+    paths      = ["/boot/grub/user.cfg", "/boot/grub2/user.cfg", "/boot/efi/EFI/*/user.cfg"]
     owners     = ["root"]
     groups     = ["root"]
   }
@@ -697,7 +712,7 @@ profile "baseline" {
     references = ["CIS Debian Linux 12 Benchmark, Job Schedulers"]
     kind       = "permissions"
     value      = "0700"
-    paths      = [
+    paths = [
       "/etc/crontab",
       "/etc/cron.hourly",
       "/etc/cron.daily",
@@ -706,8 +721,8 @@ profile "baseline" {
       "/etc/cron.yearly",
       "/etc/cron.d",
     ]
-    owners     = ["root"]
-    groups     = ["root"]
+    owners = ["root"]
+    groups = ["root"]
   }
 
   rule "permissions-logs" {
@@ -718,7 +733,7 @@ profile "baseline" {
     kind       = "permissions"
     value      = "2750"
     paths      = ["/var/log/**"]
-    except     = [
+    except = [
       "/var/log",
       "/var/log/wtmp",
       "/var/log/btmp",
@@ -764,7 +779,7 @@ profile "baseline" {
     severity   = "high"
     references = ["ANSSI-BP-028 2.0, R56"]
     kind       = "setuid"
-    paths      = [
+    paths = [
       "/usr/bin/at",
       "/usr/bin/bsd-write",
       "/usr/bin/chage",
@@ -955,14 +970,14 @@ profile "baseline" {
     severity   = "low"
     references = ["limits.conf(5)"]
     kind       = "limits"
-    when       = [
+    when = [
       "/etc/security/limits.conf",
       "/etc/security/limits.d",
       "/usr/lib/*/security/pam_limits.so",
       "/usr/lib64/security/pam_limits.so",
     ]
-    key        = "*/hard/core"
-    value      = "0"
+    key   = "*/hard/core"
+    value = "0"
   }
 
   # Ways around the login that systemd offers.
@@ -1044,7 +1059,7 @@ profile "baseline" {
     severity = "medium"
     kind     = "absent"
     value    = "remove"
-    paths    = [
+    paths = [
       "/var/lib/systemd/random-seed",
       "/var/lib/urandom/random-seed",
       "/var/lib/systemd/credential.secret",
@@ -1058,7 +1073,7 @@ profile "baseline" {
     severity = "medium"
     kind     = "absent"
     value    = "remove"
-    paths    = [
+    paths = [
       "/root/.bash_history",
       "/root/.zsh_history",
       "/root/.python_history",
@@ -1076,7 +1091,7 @@ profile "baseline" {
     severity = "medium"
     kind     = "absent"
     value    = "remove"
-    paths    = [
+    paths = [
       "/etc/hosts.equiv",
       "/etc/ssh/shosts.equiv",
       "/root/.rhosts",
@@ -1092,7 +1107,7 @@ profile "baseline" {
     severity = "high"
     kind     = "absent"
     value    = "report"
-    paths    = [
+    paths = [
       "/root/.docker/config.json",
       "/home/*/.docker/config.json",
       "/var/lib/kubelet/config.json",
@@ -1112,7 +1127,7 @@ profile "baseline" {
       "/root/.vault-token",
       "/home/*/.vault-token",
     ]
-    remedy   = "leave the file out of the image and give it to machines when they are set up; skip this rule where it is meant for every machine"
+    remedy = "leave the file out of the image and give it to machines when they are set up; skip this rule where it is meant for every machine"
   }
 
   rule "private-keys" {
@@ -1120,13 +1135,13 @@ profile "baseline" {
     reason   = "Everybody who can read the image, and every machine made from it, has the key."
     severity = "high"
     kind     = "private-keys"
-    except   = [
+    except = [
       "/usr/share/doc/**",
       "/usr/share/perl/**",
       "/usr/lib/python3*/test/**",
       "/usr/lib64/python3*/test/**",
     ]
-    remedy   = "leave the key out of the image and give it to machines when they are set up, or make it at the first boot"
+    remedy = "leave the key out of the image and give it to machines when they are set up, or make it at the first boot"
   }
 
   rule "weak-keys" {

@@ -124,8 +124,9 @@ func RunOpenSCAP(ctx context.Context, st *store.Store, t *tree.Tree, o OpenSCAPO
 	return result, nil
 }
 
-// cpe matches the name of an operating system (NIST IR 7695, the URI form).
-var cpe = regexp.MustCompile(`cpe:/o:([^:"<&\s]+):([^:"<&\s]+):([^:"<&\s]+)`)
+// platform matches the operating system that a benchmark says it is for (NIST IR 7275,
+// 6.2.5), as a CPE name (NIST IR 7695, the URI form). Its checks name others as well.
+var platform = regexp.MustCompile(`platform idref="(cpe:/o:([^:"]+):([^:"]+):([^:"]+))[":]`)
 
 // findContent returns the data stream for the operating system of the root, or why there
 // is none.
@@ -152,8 +153,8 @@ func findContent(root files.Root, where string) (content, skipped string, err er
 		if err != nil {
 			return "", "", err
 		}
-		for _, m := range cpe.FindAllSubmatch(data, -1) {
-			if sameSystem(release, string(m[0]), string(m[1]), string(m[2]), string(m[3])) {
+		for _, m := range platform.FindAllSubmatch(data, -1) {
+			if sameSystem(release, string(m[1]), string(m[2]), string(m[3]), string(m[4])) {
 				return path, "", nil
 			}
 		}

@@ -174,7 +174,11 @@ func (r *Result) WriteTable(w io.Writer, width int, all bool) error {
 		}
 		for _, rule := range o.Results {
 			if rule.Result == "fail" || all {
-				t.row(rule.Result, rule.Severity, "openscap", rule.Title+" ("+rule.ID+")")
+				id := rule.ID
+				if _, short, ok := strings.Cut(id, ".content_rule_"); ok {
+					id = short // names of the SCAP Security Guide are long
+				}
+				t.row(rule.Result, rule.Severity, "openscap", rule.Title+" ("+id+")")
 			}
 		}
 	}

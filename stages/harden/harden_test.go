@@ -63,7 +63,7 @@ func insecure(t testing.TB, st *store.Store) *tree.Tree {
 		mode(file("etc/shadow", "root:*:19000::::::\nsvc:!:19000::::::\nann::19000::::::\n"), 0o644),
 		file("etc/group", "root:x:0:\nshadow:x:42:\nsvc:x:100:\nann:x:1000:\n"), mode(file("etc/sudoers.d/x", "ann ALL=(ALL) ALL\n"), 0o666), mode(dir("etc/sudoers.d"), 0o775),
 		mode(file("etc/passwd-", ""), 0o600), mode(dir("etc/cron.d"), 0o755), mode(dir("root"), 0o755),
-		owner(mode(dir("home/ann"), 0o755), 1000, 1000), mode(file("boot/grub/grub.cfg", "linux /vmlinuz slab_nomerge\n"), 0o644), mode(dir("var/log/apt"), 0o755),
+		owner(mode(dir("home/ann"), 0o755), 1000, 1000), mode(file("boot/grub/grub.cfg", "linux /vmlinuz slab_nomerge\n"), 0o666), mode(file("boot/grub2/user.cfg", "GRUB2_PASSWORD=x\n"), 0o644), mode(dir("var/log/apt"), 0o755),
 		mode(file("var/log/wtmp", ""), 0o664), owner(mode(file("etc/ssl/private/x.key", ""), 0o644), 1000, 1000),
 		mode(dir("srv/open"), 0o777), mode(file("srv/open/file", ""), 0o666), mode(file("usr/local/bin/tool", ""), 0o4755),
 		file("etc/cron.allow", "root\nann\n"), file("etc/security/limits.conf", "* hard core unlimited\n"),
