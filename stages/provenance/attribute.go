@@ -116,6 +116,8 @@ func (a *attributor) step(s *Step) error {
 	}
 	w.compare()
 	w.moves()
+	// What packages ship first: the rest is told by it.
+	w.created = slices.DeleteFunc(w.created, w.owned)
 	for _, i := range w.created {
 		w.create(i)
 	}
@@ -315,20 +317,32 @@ func (w *walk) inherit(j, i int, how string) {
 	w.next[j] = w.keep(r)
 }
 
-// create decides on entry j of after, whose contents the step made.
-func (w *walk) create(j int) {
-	e := &w.after.Entries()[j]
-	var r record
-	old, was := w.at(e.Path)
-	if was && old.origin != nobody {
+// replaced returns a record for an entry of after whose contents the step made, with what the path
+// had before.
+func (w *walk) replaced(e *tree.Entry) (r, old record, was bool) {
+	if old, was = w.at(e.Path); was && old.origin != nobody {
 		r.earlier = append(slices.Clip(old.earlier), old.origin)
 	}
-	w.next[j] = undecided
-	switch {
-	case w.byShipment(e, &r), w.byDatabase(e, &r), w.byClaim(e, &r), w.byContents(e, &r), w.byScripts(e, old, was, &r):
-	default:
-		r.origin = w.in.index(w.own())
-		r.from = w.copyOf(e)
+	return r, old, was
+}
+
+// owned decides on entry j of after, if a package ships it.
+func (w *walk) owned(j int) bool {
+	e := &w.after.Entries()[j]
+	r, _, _ := w.replaced(e)
+	if !w.byShipment(e, &r) && !w.byDatabase(e, &r) {
+		return false
+	}
+	w.next[j] = w.keep(r)
+	return true
+}
+
+// create decides on entry j of after, whose contents the step made and no package ships.
+func (w *walk) create(j int) {
+	e := &w.after.Entries()[j]
+	r, old, was := w.replaced(e)
+	if !w.byClaim(e, &r) && !w.byContents(e, &r) && !w.byScripts(e, old, was, &r) {
+		r.origin, r.from = w.in.index(w.own()), w.copyOf(e)
 		if e.Type == tree.Directory {
 			w.weak = append(w.weak, j)
 		}

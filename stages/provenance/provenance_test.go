@@ -9,6 +9,7 @@ import (
 
 	"github.com/imagefactory/imagefactory/distros/rpm/header"
 	"github.com/imagefactory/imagefactory/stages/customize"
+	"github.com/imagefactory/imagefactory/stages/harden"
 	"github.com/imagefactory/imagefactory/stages/installed"
 	"github.com/imagefactory/imagefactory/stages/packages"
 	"github.com/imagefactory/imagefactory/stages/session"
@@ -310,6 +311,20 @@ func TestClaims(t *testing.T) {
 `)
 }
 
+// TestHardened names the rules.
+func TestHardened(t *testing.T) {
+	f := newFixture(t)
+	before := f.save(f.file("etc/login.defs", "shipped"), f.file("etc/shadow", "x"))
+	after := f.change(before, "", f.file("etc/login.defs", "changed"), stagetest.Mode(f.file("etc/shadow", "x"), 0o600), f.file("etc/sysctl.d/99.conf", "a"))
+	changes := []harden.Change{{Rule: "b", Path: "/etc/sysctl.d/99.conf"}, {Rule: "a", Path: "/etc/sysctl.d/99.conf"}, {Rule: "b", Path: "/etc/sysctl.d/99.conf"}, {Rule: "c", Path: "/etc/login.defs"}, {Rule: "d", Path: "/etc/shadow"}}
+	f.check(f.attribute(Step{Stage: "import", Kind: Import, Name: "x", Tree: before}, Step{Stage: "harden", Kind: Block, Name: "harden", Tree: after, Claims: Hardened(changes)}), `
+/etc/sysctl.d/99.conf: recipe block harden, b, a
+/etc/sysctl.d: recipe block harden, b, a
+/etc/login.defs: recipe block harden, c, before import x
+/etc/shadow: import x, mode by recipe block harden, d
+`)
+}
+
 func TestPatterns(t *testing.T) {
 	c := newClaims(stagetest.Tree(t), "s", []Claim{
 		{"/a/*/x?", Origin{Name: "1"}}, {"/a/b/xy", Origin{Name: "2"}}, {"/a/**", Origin{Name: "3"}}, {"/c/[x]*", Origin{Name: "4"}}, {"/a", Origin{Name: "5"}}, {"/a/b/xy/z", Origin{Name: "6"}},
@@ -417,7 +432,8 @@ func TestInstalled(t *testing.T) {
 	status := "Package: bash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 5.2\nMaintainer: x <x@example.org>\nDescription: shell\n\n" +
 		"Package: base\nStatus: install ok installed\nArchitecture: all\nVersion: 12\nMaintainer: x <x@example.org>\nDescription: base\n"
 	root := f.save(f.file("usr/bin/bash", "elf"), f.file("etc/hostname", "built"), f.file("var/lib/dpkg/status", status), stagetest.Link("bin", "usr/bin"),
-		f.file("var/lib/dpkg/info/bash.list", "/.\n/bin\n/bin/bash\n/usr\n"), f.file("var/lib/dpkg/info/base.list", "/.\n/usr\n/usr/bin\n"))
+		f.file("etc/ld.so.cache", "cache"), stagetest.Link("etc/alternatives/rsh", "/bin/bash"), f.file("usr/sbin/ldconfig", "elf"),
+		f.file("var/lib/dpkg/info/bash.list", "/.\n/bin\n/bin/bash\n/usr\n/usr/sbin/ldconfig\n"), f.file("var/lib/dpkg/info/base.list", "/.\n/usr\n/usr/bin\n"))
 	db, err := installed.Read(f.st, stagetest.Load(t, f.st, root))
 	if err != nil {
 		t.Fatal(err)
@@ -427,6 +443,8 @@ func TestInstalled(t *testing.T) {
 /usr: package base 12 (all), also package bash 5.2 (amd64)
 /var/lib/dpkg/status: imagefactory, stage install: package database
 /etc/hostname: maintainer scripts
+/etc/ld.so.cache: maintainer scripts of bash (its /usr/sbin/ldconfig makes it)
+/etc/alternatives/rsh: maintainer scripts of bash (it leads to /usr/bin/bash)
 `)
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/imagefactory/imagefactory/stages/customize"
+	"github.com/imagefactory/imagefactory/stages/harden"
 	"github.com/imagefactory/imagefactory/stages/session"
 )
 
@@ -96,4 +97,19 @@ func Customized(o customize.Options) []Claim {
 		}
 	}
 	return append(claims, Cleaned(o.Clean)...)
+}
+
+// Hardened returns the claims of the stage harden, from the changes it made.
+func Hardened(changes []harden.Change) []Claim {
+	rules := map[string][]string{}
+	for _, c := range changes {
+		if !slices.Contains(rules[c.Path], c.Rule) {
+			rules[c.Path] = append(rules[c.Path], c.Rule)
+		}
+	}
+	var claims []Claim
+	for _, p := range slices.Sorted(maps.Keys(rules)) {
+		claims = append(claims, Claim{Path: p, Origin: Origin{Kind: Block, Name: "harden, " + strings.Join(rules[p], ", ")}})
+	}
+	return claims
 }
