@@ -38,6 +38,9 @@ func openBrowser(t *testing.T, page string, width, height int) *browser {
 	t.Helper()
 	program, err := exec.LookPath("chromium")
 	if err != nil {
+		program, err = exec.LookPath("chromium-browser") // on EL
+	}
+	if err != nil {
 		t.Fatal("chromium is not there: make deps-test installs what the tests need")
 	}
 	theirIn, in, err := os.Pipe()

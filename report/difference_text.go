@@ -391,7 +391,7 @@ func (d *Difference) outputs(p *printer) {
 		before, old := size(c.Before)
 		after, now := size(c.After)
 		text := ""
-		if c.Before != nil && c.After != nil && c.Before.VirtualSize != c.After.VirtualSize {
+		if c.Before != nil && c.After != nil && c.Before.VirtualSize != c.After.VirtualSize && c.After.VirtualSize != c.After.Size {
 			text = fmt.Sprintf("disk %s → %s", bytesText(c.Before.VirtualSize), bytesText(c.After.VirtualSize))
 		}
 		rows = append(rows, marked(c.Change, printable(c.Format), before, after, signedBytes(now-old), text))
