@@ -91,12 +91,14 @@ type blamer struct {
 	names    []string          // sorted
 	patterns []pattern         // of generators; claim is the index
 	units    map[string]string // unit to package
-	mentions map[string]string // absolute path to the only package whose scripts name it, or ""
-	alone    map[string]string // directory to the only package that ships it, or ""
+	mentions map[string]string // absolute path to the only package whose scripts name it; "": several do
 }
 
 func newBlamer(w *walk) *blamer {
-	b := &blamer{w: w, packages: map[string]Origin{}, units: map[string]string{}, mentions: map[string]string{}, alone: map[string]string{}}
+	b := &blamer{w: w, packages: map[string]Origin{}, units: map[string]string{}, mentions: map[string]string{}}
+	for _, s := range w.scripts {
+		b.read(s)
+	}
 	for _, o := range w.in.list {
 		if o.Kind == Package {
 			b.packages[o.Name] = o
@@ -232,44 +234,40 @@ func (b *blamer) byMention(e *tree.Entry) (string, string) {
 		if p != e.Path && len(b.shippers(p)) > 0 {
 			break // a directory of packages: others may put things there
 		}
-		name, ok := b.mentions[p]
-		if !ok {
-			name = b.mentioned(absolute(p))
-			b.mentions[p] = name
-		}
-		if name != "" {
+		if name := b.mentions[absolute(p)]; name != "" {
 			return name, "its scripts name " + absolute(p)
 		}
 	}
 	return "", ""
 }
 
-// mentioned returns the only package whose scripts have the absolute path p in them.
-func (b *blamer) mentioned(p string) string {
-	found := ""
-	for _, s := range b.w.scripts {
-		if !names(s.text, []byte(p)) || s.name == found {
-			continue
+// read notes which absolute paths a package's scripts name, and the directories above them.
+func (b *blamer) read(s scriptText) {
+	note := func(p string) {
+		if other, ok := b.mentions[p]; ok && other != s.name {
+			b.mentions[p] = ""
+		} else {
+			b.mentions[p] = s.name
 		}
-		if found != "" {
-			return ""
-		}
-		found = s.name
 	}
-	return found
-}
-
-// names reports whether text has the path p, and not only one that begins with it.
-func names(text, p []byte) bool {
-	for {
-		i := bytes.Index(text, p)
+	for text := s.text; ; {
+		i := bytes.IndexByte(text, '/')
 		if i < 0 {
-			return false
+			return
 		}
-		text = text[i+len(p):]
-		if len(text) == 0 || !isName(text[0]) {
-			return true
+		text = text[i:]
+		end := slices.IndexFunc(text, func(c byte) bool { return c != '/' && !isName(c) })
+		if end < 0 {
+			end = len(text)
 		}
+		p := string(text[:end])
+		for i := 1; i < len(p); i++ {
+			if p[i] == '/' {
+				note(p[:i])
+			}
+		}
+		note(p)
+		text = text[end:]
 	}
 }
 
