@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -65,8 +66,8 @@ func (c *Console) Send(text string) error {
 
 // Expect waits until pattern matches what the guest printed since the last
 // match, consumes everything up to the end of the match and returns the match
-// with its groups. The error, when ctx or the machine ends first, quotes the
-// last lines of the console.
+// with its groups. The error, when ctx or the machine ends first or the guest's
+// kernel panics, quotes the last lines of the console.
 func (c *Console) Expect(ctx context.Context, pattern *regexp.Regexp) ([]string, error) {
 	for {
 		c.mu.Lock()
@@ -88,6 +89,9 @@ func (c *Console) Expect(ctx context.Context, pattern *regexp.Regexp) ([]string,
 		if ended {
 			return nil, c.unmet(pattern, io.ErrUnexpectedEOF)
 		}
+		if bytes.Contains(text, kernelPanic) {
+			return nil, c.unmet(pattern, errPanic)
+		}
 		select {
 		case <-grown:
 		case <-ctx.Done():
@@ -106,17 +110,30 @@ func (c *Console) unmet(pattern *regexp.Regexp, cause error) error {
 	return fmt.Errorf("waiting for %q on the console: %w; its last lines were:\n%s", pattern, cause, text)
 }
 
+// kernelPanic is how Linux says that it will say no more.
+var kernelPanic = []byte("Kernel panic - not syncing")
+
 var (
-	loginPrompt    = regexp.MustCompile(`login: `)
+	errPanic     = errors.New("the guest's kernel panicked")
+	errEmergency = errors.New("the guest started in emergency mode: a file system or device that it needs did not appear in time")
+)
+
+var (
+	loginPrompt    = regexp.MustCompile(`(login: )|You are in emergency mode`)
 	passwordPrompt = regexp.MustCompile(`[Pp]assword: `)
 	loginOutcome   = regexp.MustCompile(`([#$] |Login incorrect[^\n]*)(?:\x1b\[[0-9;?]*[A-Za-z])*$`)
 )
 
 // Login waits for the login prompt, logs in and leaves a plain shell that
-// neither echoes nor prompts, which is what Run needs.
+// neither echoes nor prompts, which is what Run needs. A guest that ends in
+// systemd's emergency mode instead is an error.
 func (c *Console) Login(ctx context.Context, user, password string) error {
-	if _, err := c.Expect(ctx, loginPrompt); err != nil {
+	prompt, err := c.Expect(ctx, loginPrompt)
+	if err != nil {
 		return err
+	}
+	if prompt[1] == "" {
+		return c.unmet(loginPrompt, errEmergency)
 	}
 	if err := c.Send(user + "\n"); err != nil {
 		return err

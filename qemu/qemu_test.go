@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -273,6 +274,24 @@ func TestRunAsksAgain(t *testing.T) {
 	}
 	if !bytes.Contains(console.Transcript(), []byte("oops")) {
 		t.Error("the answer was not damaged")
+	}
+}
+
+// TestGuestsThatGiveUp must not be waited for.
+func TestGuestsThatGiveUp(t *testing.T) {
+	for text, want := range map[string]error{
+		"[ 0.06] Kernel panic - not syncing: IO-APIC + timer doesn't work!\r\n": errPanic,
+		"You are in emergency mode. After logging in, type\r\n":                 errEmergency,
+	} {
+		guest, ours := net.Pipe()
+		t.Cleanup(func() { guest.Close() })
+		console := newConsole(ours)
+		if _, err := guest.Write([]byte("Welcome\r\n" + text)); err != nil {
+			t.Fatal(err)
+		}
+		if err := console.Login(testContext(t), "user", "password"); !errors.Is(err, want) || !strings.Contains(err.Error(), strings.TrimSpace(text)) {
+			t.Errorf("%v, want %v", err, want)
+		}
 	}
 }
 
