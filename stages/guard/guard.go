@@ -56,28 +56,6 @@ func (f Finding) String() string {
 	return b.String()
 }
 
-// Error says that a tree is not whole.
-type Error struct {
-	Findings []Finding
-}
-
-func (e *Error) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%d thing(s) that the image needs would be missing", len(e.Findings))
-	const most = 20
-	for _, f := range e.Findings[:min(most, len(e.Findings))] {
-		fmt.Fprintf(&b, "\n  %s: %s", f.Kind, f)
-	}
-	if more := len(e.Findings) - most; more > 0 {
-		fmt.Fprintf(&b, "\n  and %d more", more)
-	}
-	b.WriteString("\nKeep what provides it, remove what needs it, or write an exception with the reason.")
-	return b.String()
-}
-
-// ExitStatus is 4: a check failed.
-func (e *Error) ExitStatus() int { return 4 }
-
 // Exception says which findings are none. Empty fields match everything.
 type Exception struct {
 	Kind string `json:"kind,omitempty"` // one of the kinds

@@ -2,7 +2,6 @@ package guard
 
 import (
 	"bytes"
-	"errors"
 	"path"
 	"regexp"
 	"slices"
@@ -610,9 +609,6 @@ func (s *side) base(name string) string {
 func (s *side) shebang(e tree.Entry) (string, error) {
 	head, err := s.st.Peek(e.Digest, 256)
 	if err != nil {
-		if errors.Is(err, store.ErrNotFound) {
-			return "", err
-		}
 		return "", err
 	}
 	line, ok := bytes.CutPrefix(head, []byte("#!"))

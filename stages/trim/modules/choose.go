@@ -255,7 +255,10 @@ func releases(t *tree.Tree) []string {
 			if e.Type != tree.Directory {
 				continue
 			}
-			if slices.ContainsFunc(t.Subtree(e.Path), func(e tree.Entry) bool { return e.Type == tree.Regular && isModule(e.Path) }) {
+			// Modules alone, without a kernel or indexes, are for other kernels to link to.
+			_, kernel := t.Lookup(e.Path + "/kernel")
+			_, indexed := t.Lookup(e.Path + "/modules.dep")
+			if (kernel || indexed) && slices.ContainsFunc(t.Subtree(e.Path), func(e tree.Entry) bool { return e.Type == tree.Regular && isModule(e.Path) }) {
 				dirs = append(dirs, e.Path)
 			}
 		}
@@ -309,8 +312,10 @@ func readKernel(st *store.Store, t *tree.Tree, dir string) (*kernel, error) {
 			return nil, fmt.Errorf("/%s/modules.dep, line %d: %q is not `PATH: PATH…` with paths below the directory; run depmod %s in a script", dir, number, line, k.release)
 		}
 		e, ok := t.Lookup(dir + "/" + file)
-		if ok && e.Type == tree.Symlink { // of another kernel's: weak updates
-			continue
+		if ok && e.Type == tree.Symlink { // to a module that was made for another kernel and fits this one, too
+			if real, err := t.Resolve(e.Path); err == nil {
+				e, ok = t.Lookup(real)
+			}
 		}
 		if !ok || e.Type != tree.Regular {
 			return nil, fmt.Errorf("/%s/modules.dep, line %d: /%s/%s is not there; run depmod %s in a script", dir, number, dir, file, k.release)

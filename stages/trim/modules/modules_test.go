@@ -482,6 +482,80 @@ func testNeedsOfServers(t *testing.T, st *store.Store, root *tree.Tree) {
 	}
 }
 
+// TestIndexOrders writes an index in the orders of old and of new versions of depmod, which hold the same.
+func TestIndexOrders(t *testing.T) {
+	n := &node{}
+	want := []keyed{
+		{"", []value{{7, "root"}}},
+		{"pci:v00008086d*", []value{{1, "e1000e"}, {5, "igb"}}},
+		{"pci:v00008086e*", []value{{2, "x"}}},
+		{"pci:v0001*", []value{{3, "y"}}},
+		{"usb", []value{{4, "z"}}},
+	}
+	for _, e := range slices.Backward(want) {
+		for _, v := range slices.Backward(e.values) {
+			n.insert(e.key, v)
+		}
+	}
+	last := n.encode(nil)
+	first := n.encode([]byte("\xb0\x07\xf4\x57\x00\x02\x00\x01\x00\x00\x00\x0c"))
+	if string(first) == string(last) || len(first) != len(last) {
+		t.Errorf("%d and %d bytes", len(first), len(last))
+	}
+	for _, p := range [][]byte{first, last} {
+		got, err := decodeIndex(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.EqualFunc(got, want, func(a, b keyed) bool { return a.key == b.key && slices.Equal(a.values, b.values) }) {
+			t.Errorf("read %v", got)
+		}
+		if again := n.encode(p); string(again) != string(p) {
+			t.Error("the order is not that of the index it is written like")
+		}
+		for n := range p { // cut off
+			if _, err := decodeIndex(p[:n]); err == nil {
+				t.Errorf("%d bytes of %d are an index", n, len(p))
+			}
+		}
+	}
+}
+
+// TestWeakUpdates is about modules that lie in another kernel's directory.
+func TestWeakUpdates(t *testing.T) {
+	st := stagetest.Cache(t).Store
+	k, root := small(t, st)
+	const other = "usr/lib/modules/6.0.0/extra/cdrom2.ko"
+	from, ok := root.Lookup("usr/lib/modules/" + k.release + "/kernel/drivers/cdrom/cdrom.ko")
+	if !ok {
+		t.Fatal("the kernel has no cdrom.ko")
+	}
+	dep, _ := root.Lookup("usr/lib/modules/" + k.release + "/modules.dep")
+	link := "usr/lib/modules/" + k.release + "/weak-updates/cdrom2.ko"
+	from.Path = other
+	e := root.Edit()
+	for _, entry := range []tree.Entry{from, stagetest.Link(link, "/lib/modules/6.0.0/extra/cdrom2.ko"),
+		stagetest.File(t, st, dep.Path, stagetest.Contents(t, st, dep)+"weak-updates/cdrom2.ko:\n")} {
+		if err := e.MkdirAll(tree.Parent(entry.Path), stagetest.Dir("")); err != nil {
+			t.Fatal(err)
+		}
+		e.Put(entry)
+	}
+	root, err := e.Tree()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, after := apply(t, st, root, Options{Drop: []string{All}, RemoveModules: []string{"cdrom"}, Firmware: true})
+	if got := fates(plan.Modules)["cdrom2"]; got != "kept: it is of no class" {
+		t.Errorf("cdrom2: %s", got)
+	}
+	for _, name := range []string{other, link} {
+		if _, ok := after.Lookup(name); !ok {
+			t.Errorf("/%s is gone", name)
+		}
+	}
+}
+
 func FuzzIndex(f *testing.F) {
 	n := &node{}
 	n.insert("pci:v00008086d*", value{1, "e1000e"})
