@@ -12,8 +12,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/imagefactory/imagefactory/scan/extract"
 	"github.com/imagefactory/imagefactory/scan/files"
@@ -38,6 +41,9 @@ type OpenSCAP struct {
 	Content string           `json:"content,omitempty"` // the data stream's file
 	Profile string           `json:"profile,omitempty"` // its identifier
 	Results []OpenSCAPResult `json:"results,omitempty"`
+	// Warnings are oscap's own errors: checks that it could not make, such as those of
+	// packages in a tree without the files of its package manager, count as failed.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // OpenSCAPResult is what became of one rule.
@@ -61,10 +67,11 @@ func (o *OpenSCAP) counts() (passed, failed int) {
 	return passed, failed
 }
 
-// RunOpenSCAP evaluates the content for the tree's distribution over the tree. oscap
-// only reads it: the tree is extracted, and oscap is told to look there
-// (OSCAP_PROBE_ROOT), as oscap-chroot does. Where oscap, content or the rights to
-// extract owners are missing, the result says so in Skipped.
+// RunOpenSCAP evaluates the content for the tree's distribution over the tree: it is
+// extracted, and oscap is told to look there (OSCAP_PROBE_ROOT), as oscap-chroot does.
+// Unlike there, nothing of the tree is run, which may be anybody's: see
+// runWithoutChroot. Where oscap, content or the rights to extract owners are missing,
+// the result says so in Skipped.
 func RunOpenSCAP(ctx context.Context, st *store.Store, t *tree.Tree, o OpenSCAPOptions) (*OpenSCAP, error) {
 	program, err := exec.LookPath("oscap")
 	if err != nil {
@@ -97,12 +104,19 @@ func RunOpenSCAP(ctx context.Context, st *store.Store, t *tree.Tree, o OpenSCAPO
 	case err != nil:
 		return nil, err
 	}
+	apt, err := aptConfig(files.Root{Store: st, Tree: t}, dir)
+	if err != nil {
+		return nil, err
+	}
 	results := filepath.Join(dir, "results.xml")
 	cmd := exec.CommandContext(ctx, program, "xccdf", "eval", "--profile", result.Profile, "--results", results, result.Content)
-	cmd.Env = append(os.Environ(), "OSCAP_PROBE_ROOT="+root, "OSCAP_EVALUATION_TARGET=image", "OSCAP_PROBE_OS_NAME=Linux", "LC_ALL=C.UTF-8")
+	cmd.Env = append(os.Environ(), "OSCAP_PROBE_ROOT="+root, "OSCAP_EVALUATION_TARGET=image", "OSCAP_PROBE_OS_NAME=Linux", "APT_CONFIG="+apt, "LC_ALL=C.UTF-8")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	err = cmd.Run()
+	if err = runWithoutChroot(cmd); errors.Is(err, errKeepsChroot) {
+		result.Skipped = "oscap cannot be kept from running programs of the tree here: it takes the capability CAP_SETPCAP"
+		return result, nil
+	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == 2 {
 		err = nil // some rules failed
@@ -113,6 +127,13 @@ func RunOpenSCAP(ctx context.Context, st *store.Store, t *tree.Tree, o OpenSCAPO
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, bytes.TrimSpace(stderr.Bytes()))
 	}
+	for line := range strings.Lines(stderr.String()) {
+		if text, ok := strings.CutPrefix(line, "E: oscap:"); ok {
+			if text = strings.TrimSpace(text); !slices.Contains(result.Warnings, text) {
+				result.Warnings = append(result.Warnings, text)
+			}
+		}
+	}
 	f, err := os.Open(results)
 	if err != nil {
 		return nil, err
@@ -122,6 +143,67 @@ func RunOpenSCAP(ctx context.Context, st *store.Store, t *tree.Tree, o OpenSCAPO
 		return nil, fmt.Errorf("the results of %s: %w", program, err)
 	}
 	return result, nil
+}
+
+// aptConfig writes a configuration of libapt, by which oscap reads the package database
+// of Debian and its relatives, and returns its path. It keeps libapt from asking the
+// tree's dpkg for its architectures, and from the host's configuration.
+func aptConfig(root files.Root, dir string) (string, error) {
+	var architectures []string
+	f, ok, err := root.Read("/var/lib/dpkg/arch")
+	if err != nil {
+		return "", err
+	}
+	if ok {
+		architectures = strings.Fields(string(f.Data))
+	} else if f, ok, err = root.Read("/var/lib/dpkg/status"); err != nil {
+		return "", err
+	} else if ok {
+		for line := range strings.Lines(string(f.Data)) {
+			if name, ok := strings.CutPrefix(line, "Architecture:"); ok && strings.TrimSpace(name) != "all" {
+				architectures = append(architectures, strings.TrimSpace(name))
+				break
+			}
+		}
+	}
+	var b strings.Builder
+	for i, name := range architectures {
+		if !architecture.MatchString(name) {
+			return "", fmt.Errorf("%s: %q is no name of an architecture", f.Path, name)
+		}
+		if i == 0 {
+			fmt.Fprintf(&b, "APT::Architecture \"%s\";\n", name)
+		}
+		fmt.Fprintf(&b, "APT::Architectures:: \"%s\";\n", name)
+	}
+	for _, name := range []string{"parts", "main", "sourcelist", "sourceparts", "preferences", "preferencesparts"} {
+		fmt.Fprintf(&b, "Dir::Etc::%s \"/dev/null\";\n", name)
+	}
+	path := filepath.Join(dir, "apt.conf")
+	return path, os.WriteFile(path, []byte(b.String()), 0o600)
+}
+
+var architecture = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
+
+// errKeepsChroot says that a program cannot be kept from calling chroot.
+var errKeepsChroot = errors.New("the capability to change the root directory cannot be dropped")
+
+// runWithoutChroot runs a command that can never change its root directory. Libraries
+// that oscap uses do that to run programs of the tree, such as dpkg, as root. Without
+// the capability they fail instead.
+func runWithoutChroot(cmd *exec.Cmd) error {
+	result := make(chan error)
+	go func() {
+		// What a thread may hand on to its children cannot be taken back: the thread ends
+		// with this function, because it is never unlocked.
+		runtime.LockOSThread()
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_SYS_CHROOT, 0, 0, 0); err != nil {
+			result <- fmt.Errorf("%w: %w", errKeepsChroot, err)
+			return
+		}
+		result <- cmd.Run()
+	}()
+	return <-result
 }
 
 // platform matches the operating system that a benchmark says it is for (NIST IR 7275,

@@ -84,14 +84,25 @@ func TestOpenSCAP(t *testing.T) {
 	}
 	stream, release := content(t)
 	st := openStore(t)
+	scratch := t.TempDir()
 	version := strings.TrimSpace(release[strings.LastIndexByte(release, '=')+1:])
+	var tables []tree.Entry // without which libapt reads no database
+	for _, name := range []string{"cputable", "tupletable"} {
+		data, err := os.ReadFile("/usr/share/dpkg/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tables = append(tables, stagetest.File(t, st, "usr/share/dpkg/"+name, string(data)))
+	}
 	entries := func(mode uint32) []tree.Entry {
-		return []tree.Entry{
+		return append([]tree.Entry{
 			stagetest.File(t, st, "etc/os-release", release), stagetest.File(t, st, "etc/debian_version", version+".0\n"),
 			stagetest.File(t, st, "etc/passwd", passwd), stagetest.File(t, st, "etc/group", group), stagetest.Mode(stagetest.Owner(stagetest.File(t, st, "etc/shadow", shadow), 0, 42), mode),
-			stagetest.File(t, st, "etc/sysctl.d/x.conf", "fs.suid_dumpable = 0\n"), stagetest.Dir("proc/sys"), stagetest.Dir("var/lib/apt/lists/partial"), stagetest.Dir("var/cache/apt/archives/partial"), stagetest.Dir("etc/apt"),
+			stagetest.Dir("var/lib/apt/lists/partial"), stagetest.Dir("var/cache/apt/archives/partial"), stagetest.Dir("etc/apt"),
+			// Programs of the tree that leave a trace when they are run.
+			stagetest.Mode(stagetest.File(t, st, "usr/bin/dpkg", "#!/bin/sh\ntouch /ran "+scratch+"/ran\n"), 0o755), stagetest.Link("bin", "usr/bin"),
 			stagetest.File(t, st, "var/lib/dpkg/status", "Package: cron\nStatus: install ok installed\nVersion: 1\nArchitecture: amd64\nMaintainer: x\nDescription: x\n\n"),
-		}
+		}, tables...)
 	}
 	find := func(o *OpenSCAP, suffix string) OpenSCAPResult {
 		for _, r := range o.Results {
@@ -102,7 +113,6 @@ func TestOpenSCAP(t *testing.T) {
 		t.Errorf("there is no result for %s in %+v", suffix, o)
 		return OpenSCAPResult{}
 	}
-	scratch := t.TempDir()
 	run := func(mode uint32) *OpenSCAP {
 		o, err := RunOpenSCAP(t.Context(), st, stagetest.Tree(t, entries(mode)...), OpenSCAPOptions{Scratch: scratch})
 		if err != nil {
@@ -119,6 +129,16 @@ func TestOpenSCAP(t *testing.T) {
 	}
 	if r := find(good, "package_cron_installed"); r.Result != "pass" { // of the tree's database: here it is not installed
 		t.Errorf("%+v", r)
+	}
+	if good.Warnings != nil {
+		t.Errorf("%q", good.Warnings)
+	}
+	tables = nil
+	if w := run(0o640).Warnings; len(w) != 1 || !strings.Contains(w[0], "dpkginfo") {
+		t.Errorf("%q", w)
+	}
+	if _, err := os.Stat(filepath.Join(scratch, "ran")); err == nil {
+		t.Error("a program of the tree was run")
 	}
 	if left, err := os.ReadDir(scratch); err != nil || len(left) > 0 {
 		t.Errorf("%v is left (%v)", left, err)
@@ -138,6 +158,47 @@ func TestOpenSCAP(t *testing.T) {
 	for _, text := range []string{table.String(), junit.String()} {
 		if !strings.Contains(text, "file_permissions_etc_shadow") {
 			t.Errorf("the result is missing in\n%s", text)
+		}
+	}
+}
+
+// A command can be kept from changing its root directory.
+func TestRunWithoutChroot(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root could change it in the first place")
+	}
+	args := []string{"chroot", "/", "true"}
+	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+		t.Skipf("%v %s", err, out)
+	}
+	if err := runWithoutChroot(exec.Command(args[0], args[1:]...)); err == nil {
+		t.Error("chroot works")
+	}
+	if err := runWithoutChroot(exec.Command("true")); err != nil {
+		t.Error(err)
+	}
+	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+		t.Errorf("afterwards others cannot either: %v %s", err, out)
+	}
+}
+
+func TestAptConfig(t *testing.T) {
+	st := openStore(t)
+	for _, test := range []struct{ path, text, want string }{
+		{"var/lib/dpkg/arch", "arm64\ni386\n", "APT::Architecture \"arm64\";\nAPT::Architectures:: \"arm64\";\nAPT::Architectures:: \"i386\";\n"},
+		{"var/lib/dpkg/status", "Package: a\nArchitecture: all\n\nPackage: b\nArchitecture: amd64\n", "APT::Architecture \"amd64\";\nAPT::Architectures:: \"amd64\";\nDir"},
+		{"var/lib/dpkg/arch", "x\";Dir::Bin::dpkg", "no name of an architecture"},
+	} {
+		path, err := aptConfig(files.Root{Store: st, Tree: stagetest.Tree(t, stagetest.File(t, st, test.path, test.text))}, t.TempDir())
+		text := ""
+		if err == nil {
+			data, _ := os.ReadFile(path)
+			text = string(data)
+		} else {
+			text = err.Error()
+		}
+		if !strings.Contains(text, test.want) {
+			t.Errorf("%q, want %q", text, test.want)
 		}
 	}
 }

@@ -172,6 +172,9 @@ func (r *Result) WriteTable(w io.Writer, width int, all bool) error {
 		if o.Skipped != "" {
 			t.row("skipped", "", "openscap", o.Skipped)
 		}
+		for _, warning := range o.Warnings {
+			t.row("warning", "", "openscap", warning)
+		}
 		for _, rule := range o.Results {
 			if rule.Result == "fail" || all {
 				id := rule.ID
