@@ -311,6 +311,7 @@ func (p Page) removed(m *treemap) [][]any {
 		files   int
 		bytes   int64
 		largest string // of the files in it
+		mixed   bool   // these belong to different packages
 	}
 	var list []gone
 	modules := map[string]string{}
@@ -326,6 +327,7 @@ func (p Page) removed(m *treemap) [][]any {
 				last := &list[n-1]
 				last.files++
 				last.bytes += m.sizes[e.Path]
+				last.mixed = last.mixed || last.largest != "" && m.owner(e.Path) != m.owner(last.largest)
 				if last.largest == "" || m.sizes[e.Path] > m.sizes[last.largest] {
 					last.largest = e.Path
 				}
@@ -347,22 +349,27 @@ func (p Page) removed(m *treemap) [][]any {
 	rows := [][]any{}
 	for _, g := range list[:min(len(list), maxRemoved)] {
 		var pkg, reason string
-		// Nobody may own a directory; then it went for the same reason as what was in it.
-		for _, path := range []string{g.path, g.largest} {
+		// A directory went for the reasons for which what was in it did.
+		for _, path := range []string{g.largest, g.path} {
 			if path == "" || reason != "" {
 				continue
 			}
-			owner := m.owner(path)
+			pkg = m.owner(path)
 			if why, ok := modules[path]; ok {
-				pkg, reason = owner, why
-			} else if f := fates[owner]; f != nil && !f.Kept {
-				pkg, reason = owner, fmt.Sprintf("%s was removed: %s", owner, f.Reason)
+				reason = why
+			} else if f := fates[pkg]; f != nil && !f.Kept {
+				reason = fmt.Sprintf("%s was removed: %s", pkg, f.Reason)
+			} else if p.Report.Database == "dropped" && isRecord(path) {
+				reason = "a record of the package manager, which went too"
 			} else if e, err := explain.Why(absolute(path)); err == nil && len(e.Lines) > 0 {
 				pkg, reason = e.Package, e.Lines[0]
 			}
 		}
-		if reason == "" {
+		switch {
+		case reason == "":
 			reason = "no package owned it, and it went with what had made it"
+		case g.mixed:
+			pkg, reason = "several", "most of it: "+reason
 		}
 		path := absolute(g.path)
 		if e, _ := p.Before.Lookup(g.path); e.Type == tree.Directory {
@@ -371,4 +378,10 @@ func (p Page) removed(m *treemap) [][]any {
 		rows = append(rows, []any{valid(path), g.files, g.bytes, valid(pkg), valid(reason)})
 	}
 	return rows
+}
+
+// isRecord reports whether a path is among what package managers write about packages.
+func isRecord(path string) bool {
+	return slices.ContainsFunc([]string{"var/lib/dpkg/", "var/lib/apt/", "var/lib/rpm/", "usr/lib/sysimage/rpm/", "usr/share/rpm/"},
+		func(dir string) bool { return strings.HasPrefix(path, dir) })
 }

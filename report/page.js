@@ -211,11 +211,12 @@
 
   function summary(n) {
     const lines = [path(n) || n.name];
-    if (data.trimmed && n.before !== n.after) lines.push(bytesText(n.before) + " → " + bytesText(n.after));
+    if (data.trimmed && n.before === 0) lines.push(bytesText(n.after) + ", made after trimming");
+    else if (data.trimmed && n.before !== n.after) lines.push(bytesText(n.before) + " → " + bytesText(n.after));
     else lines.push(bytesText(n.after));
     if (size(n) > 0) lines[1] += ", " + percent(size(n), size(root)) + " of the image";
     const p = packageOf(n);
-    if (p && p !== n) lines.push("Part of " + p.name);
+    if (p && p !== n && packages.has(p.name)) lines.push("Part of " + p.name);
     const reason = why(n);
     if (reason) lines.push(reason);
     return lines;
