@@ -166,7 +166,7 @@ func (e *linker) install(u *unit) (int, error) {
 			continue
 		}
 		if err != nil {
-			return 0, fmt.Errorf("Alias=%s: %w", text, err)
+			return 0, fmt.Errorf("in Alias=%s: %w", text, err)
 		}
 		// A link that leads nowhere is in nobody's way.
 		real, err := e.Resolve(tree.Join(etcUnits, alias))
@@ -210,7 +210,7 @@ func (e *linker) install(u *unit) (int, error) {
 			}
 			switch s := shapeOf(by); {
 			case s == invalid:
-				return 0, fmt.Errorf("%s=%s: %q is not the name of a unit", l.key, text, by)
+				return 0, fmt.Errorf("in %s=%s: %q is not the name of a unit", l.key, text, by)
 			case instances && s == plain:
 				return 0, fmt.Errorf("it is a template without DefaultInstance=, and %s can only want an instance; name one, as in %s", by, withInstance(name, "NAME"))
 			}

@@ -251,22 +251,18 @@ func TestCompressed(t *testing.T) {
 	}
 }
 
-// small is a kernel of a few real modules, and firmware.
-func small(t *testing.T, st *store.Store, more ...tree.Entry) (realKernel, *tree.Tree) {
+// small is a kernel of a few real modules, with what else a tree has.
+func small(t *testing.T, st *store.Store, names []string, more ...tree.Entry) (realKernel, *tree.Tree) {
 	t.Helper()
 	from := kernelPackage(t, "linux-image-amd64")
 	k := realKernel{t.TempDir(), from.release}
 	to := filepath.Join(k.dir, "lib/modules", k.release)
-	for _, name := range []string{"fs/ext4/ext4.ko", "fs/jbd2/jbd2.ko", "fs/mbcache.ko", "crypto/crc32c_generic.ko", "lib/crc16.ko", "fs/hfsplus/hfsplus.ko", "drivers/cdrom/cdrom.ko", "net/can/can.ko", "net/can/can-raw.ko"} {
-		source := filepath.Join(from.dir, "lib/modules", k.release, "kernel", name)
-		if _, err := os.Stat(source); err != nil {
-			continue // what the kernel of the day has as modules
-		}
+	for _, name := range names {
 		target := filepath.Join(to, "kernel", filepath.Dir(name))
 		if err := os.MkdirAll(target, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		run(t, ".", "cp", source, target)
+		run(t, ".", "cp", filepath.Join(from.dir, "lib/modules", k.release, "kernel", name), target)
 	}
 	for _, name := range []string{"modules.order", "modules.builtin"} {
 		run(t, ".", "cp", filepath.Join(from.dir, "lib/modules", k.release, name), to)
@@ -274,6 +270,9 @@ func small(t *testing.T, st *store.Store, more ...tree.Entry) (realKernel, *tree
 	run(t, ".", "depmod", "-b", k.dir, k.release)
 	return k, k.root(t, st, more...)
 }
+
+// fileSystems are modules that depend on each other, and some of classes.
+var fileSystems = []string{"fs/ext4/ext4.ko", "fs/jbd2/jbd2.ko", "fs/mbcache.ko", "lib/crc16.ko", "fs/hfsplus/hfsplus.ko", "drivers/cdrom/cdrom.ko", "net/can/can.ko", "net/can/can-raw.ko"}
 
 func fates(plan []Fate) map[string]string {
 	m := map[string]string{}
@@ -289,7 +288,7 @@ func fates(plan []Fate) map[string]string {
 
 func TestReasons(t *testing.T) {
 	st := stagetest.Cache(t).Store
-	_, root := small(t, st, stagetest.File(t, st, "etc/modules-load.d/x.conf", "# x\nhfsplus\n"))
+	_, root := small(t, st, fileSystems, stagetest.File(t, st, "etc/modules-load.d/x.conf", "# x\nhfsplus\n"))
 	plan, after := apply(t, st, root, Options{Drop: []string{"legacy-filesystems"}, RemoveModules: []string{"ext4"}, KeepModules: []string{"jbd2"}})
 	got := fates(plan.Modules)
 	for name, want := range map[string]string{
@@ -298,7 +297,7 @@ func TestReasons(t *testing.T) {
 		"mbcache": "kept: it is of no class",
 		"hfsplus": "kept: /etc/modules-load.d/x.conf loads it",
 	} {
-		if got[name] != "" && got[name] != want { // "": the kernel has it built in
+		if got[name] != want {
 			t.Errorf("%s: %s", name, got[name])
 		}
 	}
@@ -313,7 +312,7 @@ func TestReasons(t *testing.T) {
 		t.Fatal(err)
 	}
 	plan, _ = apply(t, st, bare, Options{Drop: []string{"legacy-filesystems"}})
-	if got := fates(plan.Modules)["hfsplus"]; got != "" && got != "removed: class legacy-filesystems is removed" {
+	if got := fates(plan.Modules)["hfsplus"]; got != "removed: class legacy-filesystems is removed" {
 		t.Errorf("hfsplus: %s", got)
 	}
 	// Dependencies of what stays, stay.
@@ -349,8 +348,22 @@ func TestReasons(t *testing.T) {
 
 func releaseOf(root *tree.Tree) string { return root.Children("usr/lib/modules")[0].Name() }
 
+// TestFirmware is about modules that name firmware.
+func TestFirmware(t *testing.T) {
+	st := stagetest.Cache(t).Store
+	k, root := small(t, st, []string{
+		"drivers/net/ethernet/broadcom/tg3.ko", "drivers/net/ethernet/broadcom/bnx2x/bnx2x.ko", "drivers/net/ethernet/realtek/r8169.ko",
+		"drivers/scsi/qla2xxx/qla2xxx.ko", "drivers/net/wireless/intel/iwlwifi/iwlwifi.ko", "net/wireless/cfg80211.ko", "net/batman-adv/batman-adv.ko",
+		"drivers/net/ethernet/intel/ice/ice.ko", "drivers/gpu/drm/ast/ast.ko", "drivers/gpu/drm/drm.ko", "drivers/gpu/drm/radeon/radeon.ko",
+	})
+	testFirmware(t, st, k, root)
+}
+
 // TestOfADistribution is about the usual kernel of a distribution, with all its drivers.
 func TestOfADistribution(t *testing.T) {
+	if !full() {
+		t.Skip("it reads 300 MB of modules; IMAGEFACTORY_TEST=full runs it")
+	}
 	k := kernelPackage(t, "linux-image-amd64")
 	st := stagetest.Cache(t).Store
 	root := k.root(t, st)
@@ -456,7 +469,39 @@ func TestClasses(t *testing.T) {
 	}
 }
 
-// testNeedsOfServers is about modules that no class may have: what servers, virtual machines and containers start with.
+// neverClassed are modules that no class may have: what servers, virtual machines and containers start with.
+var neverClassed = strings.Fields(`ahci nvme sd_mod sr_mod megaraid_sas mpt3sas smartpqi virtio_blk virtio_net virtio_scsi xen_blkfront hv_storvsc vmxnet3
+	e1000e igb ixgbe i40e ice bnxt_en mlx5_core r8169 bonding 8021q bridge veth overlay xfs btrfs vfat nfs ceph dm_mod raid1 raid456 loop tun vxlan
+	wireguard nf_tables nf_conntrack ip_vs iptable_nat xt_conntrack ipmi_si hid_generic usbhid xhci_pci usb_storage efivarfs ext4 isofs squashfs
+	kvm_intel vhost_net macvlan ipvlan br_netfilter nls_ascii crc32c_generic i2c_i801 iTCO_wdt`)
+
+// TestNeverClassed asks for the classes of a real kernel's modules.
+func TestNeverClassed(t *testing.T) {
+	k := kernelPackage(t, "linux-image-amd64")
+	dep, err := os.ReadFile(filepath.Join(k.dir, "lib/modules", k.release, "modules.dep"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	classes := map[string]string{}
+	count := map[string]int{}
+	for line := range strings.Lines(string(dep)) {
+		file, _, _ := strings.Cut(line, ":")
+		classes[moduleName(file)] = ClassOf(file)
+		count[ClassOf(file)]++
+	}
+	for _, name := range neverClassed {
+		if class, ok := classes[name]; !ok || class != "" {
+			t.Errorf("%s is of class %q (%v)", name, class, ok)
+		}
+	}
+	for _, c := range Classes {
+		if count[c.Name] == 0 {
+			t.Errorf("no module is of class %s", c.Name)
+		}
+	}
+}
+
+// testNeedsOfServers removes all classes.
 func testNeedsOfServers(t *testing.T, st *store.Store, root *tree.Tree) {
 	plan, _ := apply(t, st, root, Options{Drop: []string{All}})
 	var borne []string
@@ -467,11 +512,8 @@ func testNeedsOfServers(t *testing.T, st *store.Store, root *tree.Tree) {
 	}
 	t.Logf("kept for others:\n%s", strings.Join(borne, "\n"))
 	got := fates(plan.Modules)
-	for _, name := range strings.Fields(`ahci nvme sd_mod sr_mod megaraid_sas mpt3sas smartpqi virtio_blk virtio_net virtio_scsi xen_blkfront hv_storvsc vmxnet3
-		e1000e igb ixgbe i40e ice bnxt_en mlx5_core r8169 bonding 8021q bridge veth overlay xfs btrfs vfat nfs ceph dm_mod raid1 raid456 loop tun vxlan
-		wireguard nf_tables nf_conntrack ip_vs iptable_nat xt_conntrack ipmi_si hid_generic usbhid xhci_pci usb_storage efivarfs ext4 isofs squashfs
-		kvm_intel vhost_net macvlan ipvlan br_netfilter nls_ascii crc32c_generic i2c_i801 iTCO_wdt`) {
-		if fate := got[name]; fate == "" || !strings.HasPrefix(fate, "kept") {
+	for _, name := range neverClassed {
+		if fate := got[name]; !strings.HasPrefix(fate, "kept") {
 			t.Errorf("%s: %q", name, fate)
 		}
 	}
@@ -524,7 +566,7 @@ func TestIndexOrders(t *testing.T) {
 // TestWeakUpdates is about modules that lie in another kernel's directory.
 func TestWeakUpdates(t *testing.T) {
 	st := stagetest.Cache(t).Store
-	k, root := small(t, st)
+	k, root := small(t, st, fileSystems)
 	const other = "usr/lib/modules/6.0.0/extra/cdrom2.ko"
 	from, ok := root.Lookup("usr/lib/modules/" + k.release + "/kernel/drivers/cdrom/cdrom.ko")
 	if !ok {
