@@ -87,7 +87,9 @@ func newGraph(env *Environment, r *recipes.Recipe, lock *recipes.Lock, keys keyr
 		return nil, err
 	}
 	b.emit()
-	b.describe(finished)
+	if err := b.describe(finished); err != nil {
+		return nil, err
+	}
 	b.graph.builder = b
 	return b.graph, nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/imagefactory/imagefactory/recipes"
 	"github.com/imagefactory/imagefactory/stages"
@@ -48,7 +49,7 @@ func (b *builder) containers(root *stages.Handle[rootfs.Root]) *stages.Handle[ro
 		source := containerSource(b.recipe, c)
 		pinned := b.pinned(c)
 		pulled := stages.Add(b.graph.Graph, stages.Stage{
-			Name: "container " + c.Runtime + " " + cmp.Or(c.Name, c.SourceReference), Kind: "container", Version: containers.PullVersion,
+			Name: strings.Join(slices.DeleteFunc([]string{"container", c.Runtime, c.Namespace, containerName(c)}, func(s string) bool { return s == "" }), " "), Kind: "container", Version: containers.PullVersion,
 			// Where the image lies does not matter: the digest says what it is.
 			Inputs: []stages.Input{
 				{Name: "digests", Value: []string{pinned.Digest.Hex(), pinned.Manifest.Hex()}}, {Name: "name", Value: c.Name}, {Name: "reference", Value: c.SourceReference},

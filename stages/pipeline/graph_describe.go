@@ -1,11 +1,13 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"path"
 	"path/filepath"
+	"strings"
 
 	"github.com/imagefactory/imagefactory/recipes"
 	"github.com/imagefactory/imagefactory/stages"
@@ -26,24 +28,30 @@ type bills struct {
 }
 
 // describe adds the stage that writes the bills of materials of the finished root.
-func (b *builder) describe(finished *stages.Handle[grub.Installed]) {
+func (b *builder) describe(finished *stages.Handle[grub.Installed]) error {
 	b.graph.finished = finished
+	// Names of blocks and scripts are in the bills.
+	recipe, err := b.recipe.Digest()
+	if err != nil {
+		return err
+	}
+	recipe = strings.TrimPrefix(recipe, "sha256:")
 	esp := ""
 	for _, p := range b.graph.partitions {
 		if p.ESP {
-			esp = p.Mount
+			esp = cmp.Or(p.Mount, "/["+p.Label+"]") // as paths of a partition that is mounted nowhere are written
 		}
 	}
 	tool := sbom.Tool{Name: "imagefactory", Version: b.env.Options.Tool}
 	b.graph.bills = stages.Add(b.graph.Graph, stages.Stage{
 		Name: "sbom", Kind: "sbom", Version: sbom.Version + describeVersion<<8,
 		Inputs: []stages.Input{
-			{Name: "image", Value: []string{b.recipe.Name, b.recipe.Version, b.recipe.Arch}}, {Name: "tool", Value: tool},
+			{Name: "recipe", Value: []string{filepath.Base(b.recipe.Path), recipe}}, {Name: "tool", Value: tool},
 			{Name: "packages", Value: b.lock.Packages}, {Name: "esp", Value: esp}, {Name: "epoch", Value: b.epoch},
 		},
 		Needs: b.graph.stepNodes(),
 	}, func(ctx context.Context, run *stages.Run) (bills, error) {
-		in, err := b.billInput(ctx, run.Cache.Store, finished.Result(), esp)
+		in, err := b.billInput(ctx, run.Cache.Store, finished.Result(), recipe, esp)
 		if err != nil {
 			return bills{}, err
 		}
@@ -67,16 +75,17 @@ func (b *builder) describe(finished *stages.Handle[grub.Installed]) {
 		}
 		return out, nil
 	})
+	return nil
 }
 
 // describeVersion is the version of billInput's code; see stages.Stage.
-const describeVersion = 1
+const describeVersion = 2
 
 // billInput collects what the bills of materials say.
-func (b *builder) billInput(ctx context.Context, st *store.Store, finished grub.Installed, esp string) (sbom.Input, error) {
+func (b *builder) billInput(ctx context.Context, st *store.Store, finished grub.Installed, recipe, esp string) (sbom.Input, error) {
 	r := b.recipe
 	in := sbom.Input{
-		Name: r.Name, Version: r.Version, Arch: r.Arch, Epoch: b.epoch, Root: finished.Root.Tree, Recipe: sbom.Recipe{Name: filepath.Base(r.Path)},
+		Name: r.Name, Version: r.Version, Arch: r.Arch, Epoch: b.epoch, Root: finished.Root.Tree, Recipe: sbom.Recipe{Name: filepath.Base(r.Path), SHA256: recipe},
 		System: sbom.System{ID: r.Distro.Name, Name: r.Distro.Title, Title: r.Distro.Title},
 		Key:    stages.Key("bill of materials", 1, []any{b.seed, finished.Root.Tree.Hex(), finished.ESP.Hex()}),
 	}
@@ -105,10 +114,13 @@ func (b *builder) billInput(ctx context.Context, st *store.Store, finished grub.
 	if err != nil {
 		return in, err
 	}
-	if in.Installed, err = b.graph.installed(st); err != nil || in.Installed == nil {
+	if in.Before, err = readDatabase(st, b.graph.untrimmed.Result()); err != nil || in.Before == nil {
 		return in, err
 	}
-	in.Licenses, err = sbom.Licenses(ctx, st, full, in.Installed)
+	if in.Installed, err = b.graph.installed(st); err != nil {
+		return in, err
+	}
+	in.Licenses, err = sbom.Licenses(ctx, st, full, in.Before)
 	return in, err
 }
 

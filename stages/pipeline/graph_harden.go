@@ -8,6 +8,7 @@ import (
 	"github.com/imagefactory/imagefactory/stages/harden"
 	"github.com/imagefactory/imagefactory/stages/provenance"
 	"github.com/imagefactory/imagefactory/stages/rootfs"
+	"github.com/imagefactory/imagefactory/stages/store"
 )
 
 // harden adds the stage that hardens root, where the recipe wants it, and returns the last.
@@ -27,7 +28,14 @@ func (b *builder) harden(root *stages.Handle[rootfs.Root]) (*stages.Handle[rootf
 	}, func(ctx context.Context, run *stages.Run) (rootfs.Root, error) {
 		return harden.Run(ctx, run, root.Result(), o)
 	})
-	b.step(provenance.Block, "harden", hardened)
+	b.step(provenance.Block, recipes.StageHarden, hardened).claims = func(ctx context.Context, st *store.Store) ([]provenance.Claim, error) {
+		t, err := root.Result().Load(st)
+		if err != nil {
+			return nil, err
+		}
+		_, changes, err := harden.Apply(ctx, st, t, rules, b.epoch)
+		return provenance.Hardened(changes), err
+	}
 	return hardened, nil
 }
 

@@ -19,14 +19,19 @@ type step struct {
 	kind     provenance.Kind
 	name     string
 	root     func() rootfs.Root
-	claims   func() []provenance.Claim
+	claims   func(context.Context, *store.Store) ([]provenance.Claim, error)
 	packages *stages.Handle[packages.Output] // which it unpacked; nil: none
 	sources  *stages.Handle[packages.Output] // which it took single files from; nil: none
 }
 
 // step records that a stage made the root what it is after it.
 func (b *builder) step(kind provenance.Kind, name string, h *stages.Handle[rootfs.Root], claims ...provenance.Claim) *step {
-	return b.record(step{stage: h.Name(), node: h, kind: kind, name: name, root: h.Result, claims: func() []provenance.Claim { return claims }})
+	return b.record(step{stage: h.Name(), node: h, kind: kind, name: name, root: h.Result, claims: always(claims)})
+}
+
+// always returns claims that are known before the build runs.
+func always(claims []provenance.Claim) func(context.Context, *store.Store) ([]provenance.Claim, error) {
+	return func(context.Context, *store.Store) ([]provenance.Claim, error) { return claims, nil }
 }
 
 func (b *builder) record(s step) *step {
@@ -38,13 +43,13 @@ func (b *builder) record(s step) *step {
 func (b *builder) bootStep(name string, h *stages.Handle[grub.Installed], sources *stages.Handle[packages.Output]) {
 	b.record(step{
 		stage: h.Name(), node: h, kind: provenance.Generated, name: name, sources: sources,
-		root: func() rootfs.Root { return h.Result().Root }, claims: func() []provenance.Claim { return nil },
+		root: func() rootfs.Root { return h.Result().Root }, claims: always(nil),
 	})
 }
 
 // containerClaims says which of the recipe's container images the blobs of containerd's
 // content store belong to.
-func (b *builder) containerClaims() []provenance.Claim {
+func (b *builder) containerClaims(context.Context, *store.Store) ([]provenance.Claim, error) {
 	var claims []provenance.Claim
 	for i, h := range b.graph.containers {
 		im := h.Result()
@@ -62,7 +67,7 @@ func (b *builder) containerClaims() []provenance.Claim {
 			}
 		}
 	}
-	return claims
+	return claims, nil
 }
 
 // stepNodes returns the stages that changed the root, and those whose packages they took.
@@ -94,7 +99,11 @@ func (g *graph) stepNodes() []stages.Node {
 func (b *builder) attribute(ctx context.Context, st *store.Store) (*provenance.Attribution, error) {
 	var list []provenance.Step
 	for _, s := range b.graph.steps {
-		p := provenance.Step{Stage: s.stage, Kind: s.kind, Name: s.name, Tree: s.root().Tree, Claims: s.claims()}
+		claims, err := s.claims(ctx, st)
+		if err != nil {
+			return nil, err
+		}
+		p := provenance.Step{Stage: s.stage, Kind: s.kind, Name: s.name, Tree: s.root().Tree, Claims: claims}
 		if s.packages != nil {
 			p.Packages = s.packages.Result().Packages
 		}

@@ -35,8 +35,8 @@ func (b *builder) trimmed(full *stages.Handle[rootfs.Root], o initramfs.Options,
 	})
 	b.graph.trimmed = trimmed
 	b.record(step{
-		stage: trimmed.Name(), node: trimmed, kind: provenance.Generated, name: recipes.StageTrim,
-		root: func() rootfs.Root { return trimmed.Result().Root }, claims: provenance.PackageDatabase,
+		stage: trimmed.Name(), node: trimmed, kind: provenance.Block, name: recipes.StageTrim,
+		root: func() rootfs.Root { return trimmed.Result().Root }, claims: always(provenance.PackageDatabase()),
 	})
 
 	// Apart from trimming, so that the generator runs again only when drivers change. What is
