@@ -357,7 +357,7 @@ func TestSystemOfMke2fs(t *testing.T) {
 	write("usr/bin/ping", "ping", 0o755, 0, 0)
 	write("usr/share/deep/er/and/deeper/with space", "x", 0o604, 100_000, 200_000)
 	write("empty", "", 0o644, 0, 0)
-	for i := range 500 {
+	for i := range 150 {
 		write(fmt.Sprintf("many/name-that-is-rather-long-%d", i), fmt.Sprint(i), 0o644, i, i)
 	}
 	sparse, err := os.Create(filepath.Join(source, "sparse"))
