@@ -23,12 +23,14 @@ BUILD_TOOLS := newuidmap
 TEST_TOOLS  := qemu-system-x86_64 qemu-img e2fsck debugfs sgdisk sfdisk fsck.fat mtype dpkg-deb getfacl getcap setfattr ssh grub-script-check \
 	gpg openssl xz zstd bzip2 ps script rpm rpmbuild sqlite3 matchpathcon setfiles \
 	rpmkeys rpm2cpio cpio createrepo_c modifyrepo_c dnf genisoimage isoinfo isovfy xorriso osirrox fdisk file testsolv sbsign sbattach grub-mkimage systemd-sysusers \
-	busybox skopeo bsdtar setfacl setcap losetup depmod modprobe mkfs.ext4 mkfs.xfs xfs_repair mkfs.fat blkid efibootmgr
+	busybox skopeo bsdtar setfacl setcap losetup depmod modprobe mkfs.ext4 mkfs.xfs xfs_repair mkfs.fat blkid efibootmgr \
+	containerd ctr runc podman xmllint ssh-keygen
+FULL_TOOLS  := chromium oscap
 BENCH_TOOLS := mmdebstrap
 
 export CGO_ENABLED := 0
 
-.PHONY: build install demo test test-full lint bench fuzz clean go deps deps-build deps-test deps-bench
+.PHONY: build install demo test test-full lint bench fuzz clean go deps deps-build deps-test deps-full deps-bench
 
 build: go ## Build bin/imagefactory
 	$(BUILD) -o bin/imagefactory ./cmd/imagefactory
@@ -46,7 +48,7 @@ demo: deps-build build ## Build the Debian 12 example into out/
 test: deps-test build ## Run the tests, essential boots included
 	$(AS_ROOT) $(TEST) -p 2 -timeout 60m ./...
 
-test-full: deps-test build ## Run every test: all images under all firmware
+test-full: deps-test deps-full build ## Run every test: all images under all firmware
 	$(AS_ROOT) env IMAGEFACTORY_TEST=full $(TEST) -p 2 -timeout 300m ./...
 
 lint: go ## Look for mistakes without running anything
@@ -72,8 +74,9 @@ clean:
 go:
 	@test -n "$(GO)" && $(GO) version >/dev/null
 
-deps: deps-test deps-bench
+deps: deps-test deps-full deps-bench
 
 deps-build: ; @./.ci/install build $(BUILD_TOOLS)
 deps-test:  ; @./.ci/install test $(BUILD_TOOLS) $(TEST_TOOLS)
+deps-full:  ; @./.ci/install full $(FULL_TOOLS)
 deps-bench: ; @./.ci/install bench $(BENCH_TOOLS)
