@@ -258,17 +258,24 @@ func (d *Database) Remove(st *store.Store, t *tree.Tree, names []string) (*tree.
 // beside it: lists of repositories, which packages were asked for, alternatives' choices.
 func (d *Database) Drop(t *tree.Tree) (*tree.Tree, error) {
 	edit := t.Edit()
-	dirs := debDirs
-	if d.Family == RPM {
-		dirs = rpmDirs
-	}
-	for _, dir := range dirs {
+	for _, dir := range d.Dirs() {
 		if at, err := t.Resolve(relative(dir)); err == nil {
 			edit.Remove(at)
 		}
 		edit.Remove(relative(dir)) // where it is a link
 	}
 	return edit.Tree()
+}
+
+// Dirs returns the directories, absolute, that Drop takes away.
+func (d *Database) Dirs() []string {
+	switch d.Family {
+	case Deb:
+		return slices.Clone(debDirs)
+	case RPM:
+		return slices.Clone(rpmDirs)
+	}
+	return nil
 }
 
 // setIDs gives the packages, which it sorts, their IDs. distinct says what tells packages of one

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,9 +35,16 @@ func listUnits(t testing.TB, dir string) int {
 
 // TestDebian trims real packages, and has the real programs look at what is left.
 func TestDebian(t *testing.T) {
+	if os.Getenv("IMAGEFACTORY_TEST") != "full" {
+		t.Skip("it takes a while; IMAGEFACTORY_TEST=full runs it, and package installed tests real packages, too")
+	}
 	cache := stagetest.Cache(t)
 	st := cache.Store
 	root := installedtest.Debian(t, cache, host...)
+	database, err := installed.Read(st, root)
+	if err != nil {
+		t.Fatal(err)
+	}
 	trim := func(o Options) (string, *tree.Tree, Report) {
 		t.Helper()
 		after, r, err := Trim(context.Background(), st, root, o, t.Logf)
@@ -87,6 +95,7 @@ func TestDebian(t *testing.T) {
 	}
 	checkPrograms(t, dir)
 	checkClosed(t, r)
+	checkWhy(t, Explainer{Report: r, Database: database, Tree: after}, root)
 
 	// What keeps the package manager keeps its database, and the needs of maintainer scripts.
 	withApt, r, err := Trim(context.Background(), st, root, Options{Profile: "container-host", Requested: requested, Keep: []string{"apt"}}, nil)
@@ -96,10 +105,8 @@ func TestDebian(t *testing.T) {
 	if r.Database != "kept" || !r.Package("perl-base").Kept || !r.Package("adduser").Kept {
 		t.Errorf("with apt the database is %s, perl-base: %+v", r.Database, r.Package("perl-base"))
 	}
-	if os.Getenv("IMAGEFACTORY_TEST") == "full" {
-		if out := installedtest.Command(t, "dpkg", "--root="+installedtest.Extract(t, st, withApt), "--verify"); out != "" {
-			t.Errorf("dpkg --verify: %.2000s", out)
-		}
+	if out := installedtest.Command(t, "dpkg", "--root="+installedtest.Extract(t, st, withApt), "--verify"); out != "" {
+		t.Errorf("dpkg --verify: %.2000s", out)
 	}
 	// One of apt's packages alone takes all it needs along, and what needs it is told.
 	_, _, err = Trim(context.Background(), st, root, Options{Profile: "container-host", Requested: requested, Remove: []string{"libkmod2"}}, nil)
@@ -161,6 +168,30 @@ func checkClosed(t *testing.T, r Report) {
 		}
 		if len(p.Chain) != steps+1 || !strings.Contains(p.Chain[0], "recipe") && !strings.Contains(p.Chain[0], "profile") {
 			t.Errorf("%s: %q", p.ID, p.Chain)
+		}
+	}
+}
+
+// checkWhy asks about every package, service and path that there ever was.
+func checkWhy(t *testing.T, x Explainer, before *tree.Tree) {
+	t.Helper()
+	ask := func(what, kind string, kept bool) {
+		t.Helper()
+		e, err := x.Why(what)
+		if err != nil || e.Kind != kind || e.Kept != kept || len(e.Lines) == 0 || slices.Contains(e.Lines, "") {
+			t.Errorf("%s %s, which is kept: %v: %v %+v", kind, what, kept, err, e)
+		}
+	}
+	for _, p := range x.Report.Packages {
+		ask(p.Name, "package", p.Kept)
+	}
+	for _, s := range x.Report.Services {
+		ask(s.Name, "service", s.After != "")
+	}
+	for i, e := range before.Entries() {
+		if i%41 == 0 || e.Type == tree.Symlink { // of thousands
+			_, kept := x.Tree.Lookup(e.Path)
+			ask("/"+e.Path, "path", kept)
 		}
 	}
 }

@@ -15,7 +15,10 @@ type Report struct {
 	Modules  []ModuleFate  `json:"modules,omitempty"`  // kernel modules and firmware that went, each by path
 	// Classes counts the kernel modules by their class; nil where none went.
 	Classes []modules.ClassCount `json:"classes,omitempty"`
-	Keep    []string             `json:"keep,omitempty"` // globs of paths that the recipe keeps
+	// Unowned are entries that no package owned and that went for another reason than Paths, files of the package
+	// database left out, by path.
+	Unowned []UnownedFate `json:"unowned,omitempty"`
+	Keep    []string      `json:"keep,omitempty"` // globs of paths that the recipe keeps
 }
 
 // Counts are what a root has.
@@ -77,6 +80,12 @@ type ModuleFate struct {
 	Path   string `json:"path"`            // absolute
 	Class  string `json:"class,omitempty"` // of a module
 	Bytes  int64  `json:"bytes"`
+	Reason string `json:"reason"` // a clause
+}
+
+// UnownedFate is an entry that went and that no package owned.
+type UnownedFate struct {
+	Path   string `json:"path"`   // absolute
 	Reason string `json:"reason"` // a clause
 }
 

@@ -354,7 +354,43 @@ func (w *trimming) describe(t *tree.Tree) error {
 		w.report.Services = append(w.report.Services, f)
 	}
 	slices.SortFunc(w.report.Services, func(a, b ServiceFate) int { return strings.Compare(a.Name, b.Name) })
+	w.describeUnowned(t)
 	return nil
+}
+
+// describeUnowned notes what went that no package owned.
+func (w *trimming) describeUnowned(t *tree.Tree) {
+	var rules globs
+	for _, r := range w.report.Paths {
+		rules = append(rules, newGlobs(w.before, r.Globs)...)
+	}
+	database := newGlobs(w.before, w.database.Dirs())
+	listed := map[string]bool{}
+	for _, m := range w.report.Modules {
+		listed[m.Path] = true
+	}
+	for _, e := range w.before.Entries() {
+		if _, ok := t.Lookup(e.Path); ok || listed["/"+e.Path] || len(w.database.Owners("/"+e.Path)) > 0 {
+			continue
+		}
+		if _, ok := rules.below(e.Path); ok {
+			continue
+		}
+		if _, ok := database.below(e.Path); ok {
+			continue
+		}
+		reason := "what made it, or what it was for, went"
+		switch {
+		case e.Type == tree.Directory:
+			reason = "nothing that was in it stays"
+		case e.Type == tree.Symlink:
+			reason = fmt.Sprintf("%s, where it led, went", e.Target)
+			if isUnit(e.Name()) {
+				reason = fmt.Sprintf("%s no longer starts by it: it was disabled or went", e.Name())
+			}
+		}
+		w.report.Unowned = append(w.report.Unowned, UnownedFate{"/" + e.Path, reason})
+	}
 }
 
 // whyGone says why a unit file went that nobody named.

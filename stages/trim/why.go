@@ -133,28 +133,51 @@ func (x Explainer) path(what string) (Explanation, error) {
 	case p != nil && !p.Kept:
 		e.Lines = append(lines(p), fmt.Sprintf("%s owned %s", p.ID, e.Path))
 	default:
-		rule, glob := x.ruleFor(asked)
-		switch {
-		case rule != nil:
-			e.Lines = []string{fmt.Sprintf("removed by %s, rule %q: %s", x.whose(rule), glob, rule.Reason)}
-			if p != nil {
-				e.Lines = append(e.Lines, fmt.Sprintf("%s owned it", p.ID))
-			}
-		case p != nil:
-			e.Lines = []string{fmt.Sprintf("%s owned %s, and it went with the kernel modules and firmware, the services or the links that the profile %s leaves out", p.ID, e.Path, x.Report.Profile)}
-			for _, m := range x.Report.Modules {
-				if m.Path == e.Path {
-					e.Lines = []string{fmt.Sprintf("%s of %s was removed: %s", e.Path, p.ID, m.Reason)}
-				}
-			}
-		default:
+		line := x.whyGone(asked)
+		if line == "" {
 			return Explanation{}, &UnknownError{What: what}
+		}
+		e.Lines = []string{line}
+		if p != nil {
+			e.Lines = append(e.Lines, fmt.Sprintf("%s owned it", p.ID))
 		}
 	}
 	if kept && entry.Type == tree.Symlink {
 		e.Lines = append(e.Lines, fmt.Sprintf("it is a symbolic link to %s", entry.Target))
 	}
 	return e, nil
+}
+
+// whyGone says what took a path that no package which went took along; "" when nothing is known to have.
+func (x Explainer) whyGone(p string) string {
+	if rule, glob := x.ruleFor(p); rule != nil {
+		return fmt.Sprintf("removed by %s, rule %q: %s", x.whose(rule), glob, rule.Reason)
+	}
+	for _, m := range x.Report.Modules {
+		if m.Path == "/"+p {
+			return fmt.Sprintf("removed from the kernel modules and firmware: %s", m.Reason)
+		}
+	}
+	for _, s := range x.Report.Services {
+		if s.Path == "/"+p && s.After == "" {
+			return s.Reason
+		}
+	}
+	for _, u := range x.Report.Unowned {
+		if u.Path == "/"+p {
+			return u.Reason
+		}
+	}
+	if x.Database == nil {
+		return ""
+	}
+	if _, ok := newGlobs(x.Tree, x.Database.Dirs()).below(p); ok && x.Report.Database == "dropped" {
+		return "the database of packages went with the package manager"
+	}
+	if len(x.Database.Owners("/"+p)) > 0 {
+		return "nothing that was in it stays, or the services it belongs to were changed"
+	}
+	return ""
 }
 
 func (x Explainer) owners(p string) []string {
