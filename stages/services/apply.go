@@ -46,6 +46,74 @@ func Apply(st *store.Store, t *tree.Tree, c Changes, epoch int64) (*tree.Tree, e
 	if err := c.check(); err != nil {
 		return nil, err
 	}
+	if c.IsZero() {
+		return t, nil
+	}
+	before, err := unitsOnly(t)
+	if err != nil {
+		return nil, err
+	}
+	after, err := c.apply(st, before, tree.Time{Sec: epoch})
+	if err != nil {
+		return nil, err
+	}
+	e := t.Edit()
+	for _, change := range tree.Diff(before, after) {
+		if change.After == nil {
+			e.Remove(change.Path)
+		} else {
+			e.Put(*change.After) // links, and directories for them: nothing else is made
+		}
+	}
+	return e.Tree()
+}
+
+// unitsOnly returns what of a tree has to do with units, which is little: each change makes a tree of its own.
+func unitsOnly(t *tree.Tree) (*tree.Tree, error) {
+	e := tree.Empty(tree.Time{}).Edit()
+	var add func(name string)
+	add = func(name string) { // with the directories above, and what links lead to
+		entry, ok := t.Lookup(name)
+		if _, done := e.Get(name); done || !ok {
+			return
+		}
+		if name != tree.Root {
+			add(tree.Parent(name))
+		}
+		entry.Link = 0
+		e.Put(entry)
+		if entry.Type == tree.Symlink {
+			target := absolute(name, entry.Target)
+			for rest := target; rest != "" && rest != tree.Root; rest = tree.Parent(rest) {
+				if real, err := t.Resolve(rest); err == nil {
+					add(real)
+				}
+				// Links in the way, too: each is an element of the path as it is written.
+				if parent, err := t.Resolve(tree.Parent(rest)); err == nil {
+					add(tree.Join(parent, path.Base(rest)))
+				}
+			}
+		}
+	}
+	root, _ := t.Lookup(tree.Root)
+	e.Put(root)
+	for _, dir := range searchPath {
+		for rest := dir; rest != tree.Root; rest = tree.Parent(rest) {
+			add(rest)
+		}
+		real, err := t.Resolve(dir)
+		if err != nil {
+			continue
+		}
+		for _, entry := range t.Subtree(real) {
+			add(entry.Path)
+		}
+	}
+	return e.Tree()
+}
+
+// apply makes the changes one after the other.
+func (c Changes) apply(st *store.Store, t *tree.Tree, now tree.Time) (*tree.Tree, error) {
 	for _, step := range []struct {
 		verb  string
 		names []string
@@ -60,7 +128,7 @@ func Apply(st *store.Store, t *tree.Tree, c Changes, epoch int64) (*tree.Tree, e
 			full, err := canonical(name)
 			if err == nil {
 				var changed *tree.Tree
-				if changed, err = step.do(newView(st, t), full, tree.Time{Sec: epoch}); err == nil {
+				if changed, err = step.do(newView(st, t), full, now); err == nil {
 					t = changed
 					continue
 				}
