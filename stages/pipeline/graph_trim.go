@@ -8,6 +8,7 @@ import (
 	"github.com/imagefactory/imagefactory/profiles"
 	"github.com/imagefactory/imagefactory/recipes"
 	"github.com/imagefactory/imagefactory/stages"
+	"github.com/imagefactory/imagefactory/stages/containers"
 	"github.com/imagefactory/imagefactory/stages/guard"
 	"github.com/imagefactory/imagefactory/stages/initramfs"
 	"github.com/imagefactory/imagefactory/stages/provenance"
@@ -100,7 +101,12 @@ func (b *builder) trimOptions() trim.Options {
 		Modules:  t.Modules, Epoch: b.epoch,
 	}
 	for _, e := range t.Exceptions {
-		o.Exceptions = append(o.Exceptions, guard.Exception{Kind: e.Kind, Path: e.Path, Need: e.Need})
+		o.Exceptions = append(o.Exceptions, guard.Exception{Kind: e.Kind, Path: e.Path, Need: e.Need, Reason: e.Reason})
+	}
+	if len(b.recipe.Containers) > 0 {
+		for _, dir := range containers.Stores() {
+			o.Exceptions = append(o.Exceptions, guard.Exception{Path: dir + "/**", Reason: "what container images hold runs with their own files"})
+		}
 	}
 	return o
 }
