@@ -138,7 +138,7 @@ func (e *evaluator) keysOf(entry tree.Entry, k *keyring) error {
 func publicKeyFile(p string) bool {
 	return files.Match([]string{
 		"/root/.ssh/authorized_keys*", "/home/*/.ssh/authorized_keys*", "/etc/ssh/ssh_host_*_key.pub", "/etc/ssh/authorized_keys*", "/etc/ssh/authorized_keys*/**",
-		"/etc/ssh/*.pub", "/etc/ssh/authorized_principals*",
+		"/etc/ssh/*.pub",
 	}, p) || strings.HasSuffix(p, "/.ssh/authorized_keys")
 }
 

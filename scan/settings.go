@@ -143,21 +143,22 @@ func (e *evaluator) mount(_ context.Context, r *baselines.Rule) (v verdict, err 
 
 func (e *evaluator) unit(_ context.Context, r *baselines.Rule) (v verdict, err error) {
 	mask := path.Join("/etc/systemd/system", r.Key)
-	if entry, ok := e.root.Tree.Lookup(strings.TrimPrefix(mask, "/")); ok && entry.Type == tree.Symlink && path.Join(path.Dir(mask), entry.Target) != mask &&
-		(entry.Target == "/dev/null" || !path.IsAbs(entry.Target) && path.Join(path.Dir(mask), entry.Target) == "/dev/null") {
-		v.pass(Evidence{Path: mask, Found: r.Key + " is masked"})
-		return v, nil
-	}
 	for _, dir := range []string{"/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"} {
 		unit := path.Join(dir, r.Key)
-		if entry, ok := e.root.Tree.Lookup(resolveDir(e.root, unit)); ok {
-			if entry.Type == tree.Symlink && entry.Target == "/dev/null" {
-				v.pass(Evidence{Path: unit, Found: r.Key + " is masked"})
-				return v, nil
-			}
-			v.fail(Evidence{Path: unit, Found: r.Key + " can be started", Wanted: "a link of " + mask + " to /dev/null"})
-			return v, nil
+		entry, ok := e.root.Tree.Lookup(resolveDir(e.root, unit))
+		if !ok {
+			continue
 		}
+		target := entry.Target
+		if !path.IsAbs(target) {
+			target = path.Join(dir, target)
+		}
+		if entry.Type == tree.Symlink && target == "/dev/null" {
+			v.pass(Evidence{Path: unit, Found: r.Key + " is masked"})
+		} else {
+			v.fail(Evidence{Path: unit, Found: r.Key + " can be started", Wanted: "a link of " + mask + " to /dev/null"})
+		}
+		return v, nil
 	}
 	v.absent = "there is no unit " + r.Key
 	return v, nil

@@ -3,7 +3,6 @@
 package files
 
 import (
-	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -203,6 +202,3 @@ func relative(p string) string {
 	}
 	return p
 }
-
-// ErrNotExist says that a file which has to be there is not.
-var ErrNotExist = errors.New("it is not in the tree")

@@ -118,13 +118,12 @@ func mountUnit(root files.Root, point string) (MountPoint, error) {
 			continue
 		}
 		if e, ok := root.Lookup(dir); ok {
-			if child, ok := root.Tree.Lookup(tree.Join(e.Path, name)); ok {
+			if _, ok := root.Tree.Lookup(tree.Join(e.Path, name)); ok {
 				f, regular, err := root.Read(path.Join(dir, name))
 				if err != nil {
 					return MountPoint{}, err
 				}
 				if !regular { // a link to /dev/null: masked
-					_ = child
 					return MountPoint{}, nil
 				}
 				unit, found = f, true
