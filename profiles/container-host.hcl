@@ -25,6 +25,11 @@ profile "container-host" {
     packages = ["linux-image-*", "kernel", "kernel-core", "kernel-modules", "kernel-modules-core"]
   }
 
+  role "firmware" {
+    reason   = "drivers load it; of the files in it, those stay that a driver asks for"
+    packages = ["linux-firmware*", "firmware-*", "*-firmware", "intel-microcode", "amd64-microcode", "microcode_ctl"]
+  }
+
   role "init" {
     reason = "starts everything else, names devices, and speaks to both"
     packages = [
@@ -97,13 +102,6 @@ profile "container-host" {
     reason = "only update-ca-certificates calls it"
     of     = ["ca-certificates"]
     on     = ["openssl", "openssl-perl"]
-    drop   = true
-  }
-
-  need "firmware" {
-    reason = "the kernel starts without it; what its drivers ask for is chosen by driver"
-    of     = ["kernel", "kernel-core"]
-    on     = ["linux-firmware", "linux-firmware-whence"]
     drop   = true
   }
 

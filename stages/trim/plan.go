@@ -362,15 +362,20 @@ func (p *plan) why(id string) string {
 	return "nothing that is kept needs it"
 }
 
-// dependents returns the kept packages a need of which only the given package, which is gone, meets.
-func (p *plan) dependents() map[string][]string {
+// dependents returns, by package, the kept packages that need it and for which nothing else does: of packages that are
+// gone, and of those in lost, all files of which went.
+func (p *plan) dependents(lost map[string]bool) map[string][]string {
+	works := func(id string) bool {
+		_, kept := p.kept[id]
+		return kept && !lost[id]
+	}
 	of := map[string][]string{}
 	for _, pkg := range p.db.Packages {
 		if _, ok := p.kept[pkg.ID]; !ok {
 			continue
 		}
 		for _, n := range p.needs(&pkg) {
-			if !p.counts(n) || p.isMet(n) {
+			if !p.counts(n) || slices.ContainsFunc(n.Providers, works) {
 				continue
 			}
 			for _, id := range n.Providers {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/imagefactory/imagefactory/stages"
 	"github.com/imagefactory/imagefactory/stages/installed"
 	"github.com/imagefactory/imagefactory/stages/installed/installedtest"
@@ -238,11 +240,16 @@ func BenchmarkTrim(b *testing.B) {
 	root := installedtest.Debian(b, cache, host...)
 	root = grow(b, cache, root, 20_000)
 	o := Options{Profile: "container-host", Requested: requested}
+	var before, after unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &before)
 	for b.Loop() {
 		if _, _, err := Trim(context.Background(), cache.Store, root, o, nil); err != nil {
 			b.Fatal(err)
 		}
 	}
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &after)
+	used := after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()
+	b.ReportMetric(float64(used)/1e9/float64(b.N), "cpu-s/op")
 	b.ReportMetric(float64(root.Len()), "entries")
 }
 

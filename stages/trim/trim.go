@@ -317,9 +317,9 @@ func (w *trimming) describe(t *tree.Tree) error {
 	}
 	w.report.Before = counts(w.before, len(w.database.Packages), w.units)
 	w.report.After = counts(t, len(w.plan.kept), units)
-	dependents := w.plan.dependents()
+	lost := map[string]bool{}
 	for _, p := range w.database.Packages {
-		f := PackageFate{ID: p.ID, Name: p.Name, Version: p.Version, Arch: p.Arch, Bytes: p.Size, Dependents: dependents[p.ID]}
+		f := PackageFate{ID: p.ID, Name: p.Name, Version: p.Version, Arch: p.Arch, Bytes: p.Size}
 		r, kept := w.plan.kept[p.ID]
 		f.Kept, f.Reason = kept, w.plan.why(p.ID)
 		if kept {
@@ -327,7 +327,12 @@ func (w *trimming) describe(t *tree.Tree) error {
 		}
 		f.Files, _ = filesOf(w.before, p.Files)
 		f.FilesAfter, f.After = filesOf(t, p.Files)
+		lost[p.ID] = f.Files > 0 && f.FilesAfter == 0
 		w.report.Packages = append(w.report.Packages, f)
+	}
+	dependents := w.plan.dependents(lost)
+	for i := range w.report.Packages {
+		w.report.Packages[i].Dependents = dependents[w.report.Packages[i].ID]
 	}
 	after := map[string]services.UnitFile{}
 	for _, u := range units {

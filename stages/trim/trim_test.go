@@ -198,6 +198,18 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// TestDependents lists who needs a package that stays without any of its files.
+func TestDependents(t *testing.T) {
+	st := stagetest.Cache(t).Store
+	_, r, err := run(st, debian(t, st, fields(world)), profiles.Profile{}, Options{Paths: []string{"/usr/lib/deep"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := r.Package("deep"); !p.Kept || p.FilesAfter != 0 || !slices.Equal(p.Dependents, []string{"lib"}) {
+		t.Errorf("deep: %+v", p)
+	}
+}
+
 // TestPaths takes files by path, keeps others, and cleans up after packages.
 func TestPaths(t *testing.T) {
 	st := stagetest.Cache(t).Store
