@@ -65,7 +65,8 @@
 //	                only with value "report".
 //	machine-id      /etc/machine-id is missing, empty or "uninitialized".
 //	setuid          no files with set-user-ID or set-group-ID but those of paths. Set
-//	                by taking away the bits.
+//	                by taking away the bits. What a recipe sets as its value are further
+//	                absolute paths, separated by blanks.
 //	world-writable  no file may be written by everybody, and no directory without the
 //	                sticky bit.
 //	unowned         user and group of every file have an account. Checked only.

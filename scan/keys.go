@@ -220,14 +220,15 @@ func ParsePublicKeys(data []byte) []PublicKey {
 
 // bits returns the size of a key that can have several.
 func bits(key ssh.PublicKey) int {
-	c, ok := key.(ssh.CryptoPublicKey)
-	if !ok {
-		return 0
+	if key.Type() == insecureDSA {
+		return dsaBits(key.Marshal())
 	}
-	if k, ok := c.CryptoPublicKey().(*rsa.PublicKey); ok {
-		return k.N.BitLen()
+	if c, ok := key.(ssh.CryptoPublicKey); ok {
+		if k, ok := c.CryptoPublicKey().(*rsa.PublicKey); ok {
+			return k.N.BitLen()
+		}
 	}
-	return dsaBits(c.CryptoPublicKey())
+	return 0
 }
 
 func (e *evaluator) privateKeys(ctx context.Context, r *baselines.Rule) (v verdict, err error) {
