@@ -109,22 +109,13 @@ func runScan(ctx context.Context, opts scanOptions, s streams) (scanResult, erro
 
 // scanRecipe checks what the recipe builds.
 func (o *scanOptions) scanRecipe(ctx context.Context, s streams) (*scan.Result, error) {
-	recipe, err := o.recipe.load(s)
+	system, err := o.system(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	env, closeEnv, err := o.open(viewFor(s), nil)
-	if err != nil {
-		return nil, err
-	}
-	defer closeEnv()
-	result, err := env.Scan(ctx, recipe, o.profile)
+	result, err := system.Scan(ctx, o.profile)
 	if err != nil || !o.openSCAP {
 		return result, err
-	}
-	system, err := env.System(ctx, recipe)
-	if err != nil {
-		return nil, err
 	}
 	return o.addOpenSCAP(ctx, result, system.Store, system.Tree)
 }

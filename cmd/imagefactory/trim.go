@@ -63,8 +63,12 @@ func runTrim(ctx context.Context, opts trimOptions, s streams) (trimResult, erro
 		return trimResult{}, err
 	}
 	if opts.report != "" {
+		contents, err := system.Page(ctx, "imagefactory "+runVersion().Version)
+		if err != nil {
+			return trimResult{}, err
+		}
 		var page bytes.Buffer
-		if err := report.HTML(&page, system.Page("imagefactory "+runVersion().Version)); err != nil {
+		if err := report.HTML(&page, contents); err != nil {
 			return trimResult{}, err
 		}
 		if err := os.WriteFile(opts.report, page.Bytes(), 0o666); err != nil {

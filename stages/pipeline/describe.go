@@ -1,9 +1,11 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/imagefactory/imagefactory/recipes"
 	"github.com/imagefactory/imagefactory/report"
@@ -80,6 +82,7 @@ type System struct {
 	Stages      []report.Stage
 	Outputs     []report.Output // of an earlier build, where its manifest is that of this recipe
 	Cmdline     []string        // of the kernel
+	Harden      *harden.Options // of the recipe; nil when it does not harden
 }
 
 // System builds a recipe up to its finished root, without any output.
@@ -98,6 +101,10 @@ func (env *Environment) System(ctx context.Context, r *recipes.Recipe) (*System,
 func (b *builder) finishedSystem(ctx context.Context) (*System, error) {
 	r, g, st := b.recipe, b.graph, b.env.Cache.Store
 	s := &System{Name: r.Name, Version: r.Version, Arch: r.Arch, Store: st, Cmdline: g.cmdline}
+	if r.Harden != nil {
+		o := hardenOptions(r, b.epoch)
+		s.Harden = &o
+	}
 	var err error
 	if s.Tree, err = g.finished.Result().Root.Load(st); err != nil {
 		return nil, err
@@ -183,12 +190,31 @@ func (s *System) Trimming() (*report.Trimming, error) {
 	return &report.Trimming{Schema: report.TrimSchema, Name: s.Name, Stages: s.Stages, Report: *s.Report}, nil
 }
 
-// Page returns what the page about the image shows.
-func (s *System) Page(tool string) report.Page {
-	return report.Page{
+// Page returns what the page about the image shows. A recipe that hardens has the findings
+// of a scan on it.
+func (s *System) Page(ctx context.Context, tool string) (report.Page, error) {
+	page := report.Page{
 		Name: s.Name, Version: s.Version, Arch: s.Arch, Tool: tool, After: s.Tree, Database: s.Installed, Before: s.Before,
 		Report: s.Report, Origin: s.Origin, Stages: s.Stages, Outputs: s.Outputs, Budget: s.Budget,
 	}
+	if s.Harden == nil {
+		return page, nil
+	}
+	result, err := s.Scan(ctx, "")
+	if err != nil {
+		return page, err
+	}
+	for _, rule := range result.Rules {
+		var evidence []string
+		for _, e := range rule.Evidence {
+			evidence = append(evidence, e.String())
+		}
+		page.Checks = append(page.Checks, report.Check{
+			ID: rule.ID, Title: rule.Title, Severity: string(rule.Severity), Result: string(rule.Status),
+			Evidence: cmp.Or(strings.Join(evidence, "\n"), rule.Explanation),
+		})
+	}
+	return page, nil
 }
 
 // Why says why a package, an absolute path or a unit is in the image, or why it is not.
@@ -224,20 +250,11 @@ func (s *System) Snapshot(name string) (report.Snapshot, error) {
 const DefaultBaseline = "baseline"
 
 // Scan checks the finished root by the rules of the recipe's harden block, or of a profile
-// of package baselines when it has none or another is named.
-func (env *Environment) Scan(ctx context.Context, r *recipes.Recipe, profile string) (*scan.Result, error) {
-	s, err := env.System(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	var o harden.Options
-	switch {
-	case profile != "":
-		o.Profile = profile
-	case r.Harden != nil:
-		o = hardenOptions(r, 0)
-	default:
-		o.Profile = DefaultBaseline
+// of package baselines when it has none or one is named.
+func (s *System) Scan(ctx context.Context, profile string) (*scan.Result, error) {
+	o := harden.Options{Profile: cmp.Or(profile, DefaultBaseline)}
+	if profile == "" && s.Harden != nil {
+		o = *s.Harden
 	}
 	rules, err := o.Rules()
 	if err != nil {
