@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"time"
 
@@ -31,6 +34,11 @@ func testPowerCuts(t *testing.T, m *medium) {
 			}
 			t.Logf("power cut at %s", moment)
 			same()
+			if finished(t, target.Path) {
+				// It came too late: to install again would be to take another disk.
+				m.checkInstalled(t, target.Path)
+				return
+			}
 
 			// The second attempt is as the first: nobody has to allow that half a system is overwritten.
 			again := install(t, m.installer("imagefactory.after=poweroff", disks...))
@@ -42,6 +50,21 @@ func testPowerCuts(t *testing.T, m *medium) {
 			same()
 		})
 	}
+}
+
+// finished tells whether a disk holds a whole system: it has a partition table, and no mark of an installation that goes on.
+func finished(t *testing.T, path string) bool {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	start := make([]byte, 1<<20)
+	if _, err := io.ReadFull(f, start); err != nil {
+		t.Fatal(err)
+	}
+	return bytes.HasPrefix(start[sector:], []byte("EFI PART")) && !bytes.Contains(start, []byte("imagefactory: this disk is being installed"))
 }
 
 // moment waits for a random moment of an installation, and describes it: a part of
