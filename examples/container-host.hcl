@@ -137,6 +137,27 @@ file "/etc/containerd/config.toml" {
   EOT
 }
 
+# The initial RAM file system needs drivers of disks and what a disk may be connected by, not those of networks and of other
+# file systems: it is half as large, and unpacked sooner.
+file "/etc/initramfs-tools/conf.d/disks" {
+  content = "MODULES=list\n"
+}
+
+file "/etc/initramfs-tools/hooks/disks" {
+  mode    = "0755"
+  content = <<-EOT
+    #!/bin/sh -e
+    case "$1" in
+    prereqs) exit 0 ;;
+    esac
+    . /usr/share/initramfs-tools/hook-functions
+    manual_add_modules ext4 crc32c virtio_pci virtio_mmio usbhid hid-generic atkbd i8042 hyperv-keyboard
+    copy_modules_dir kernel/drivers/usb/host
+    auto_add_modules scsi block ata usb_storage
+    hidden_dep_add_modules
+  EOT
+}
+
 # Container images which are there on first boot, without a network. The label is the name by which the runtime knows the
 # image; the source is where the build takes it from, which can be a mirror of your own. "imagefactory lock" pins both by
 # digest. Where the build host has no signature policy (containers-policy.json(5)), the source must name the digest itself:
@@ -178,8 +199,36 @@ harden {
 trim {
   profile = "container-host"
 
-  # keep   = ["tcpdump", "/usr/share/zoneinfo/**"] # packages, units and paths
-  # remove = ["…"]
+  # Packages, units and paths, and globs of them, that stay besides what the profile keeps.
+  # keep = ["tcpdump", "/usr/share/zoneinfo/**"]
+
+  # Plugins for networks that clusters do not make of these.
+  remove = [
+    "cni-dhcp.service",
+    "cni-dhcp.socket",
+    "/usr/lib/cni/dhcp",
+    "/usr/lib/cni/host-device",
+    "/usr/lib/cni/ipvlan",
+    "/usr/lib/cni/macvlan",
+    "/usr/lib/cni/sbr",
+    "/usr/lib/cni/static",
+    "/usr/lib/cni/vlan",
+    "/usr/lib/cni/vrf",
+  ]
+
+  # Modules besides the classes that the profile leaves out: no such disks, radios and networks here.
+  paths = [
+    "/usr/lib/modules/*/kernel/drivers/hwmon",
+    "/usr/lib/modules/*/kernel/drivers/block/rnbd",
+    "/usr/lib/modules/*/kernel/drivers/infiniband",
+    "/usr/lib/modules/*/kernel/**/*rdma.ko",
+    "/usr/lib/modules/*/kernel/net/rds",
+    "/usr/lib/modules/*/kernel/net/smc",
+    "/usr/lib/modules/*/kernel/fs/btrfs",
+    "/usr/lib/modules/*/kernel/fs/f2fs",
+    "/usr/lib/modules/*/kernel/net/batman-adv",
+    "/usr/lib/modules/*/kernel/net/wireless",
+  ]
 
   services {
     enable = ["systemd-networkd", "systemd-resolved", "ssh", "containerd", "chrony"]

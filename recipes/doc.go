@@ -118,7 +118,7 @@
 //	  }
 //	  budget {
 //	    packages services      at most so many installed packages, unit files as "systemctl list-unit-files" counts them
-//	    size image_size        at most so many bytes of files, of the largest output
+//	    size image_size        at most so many bytes of files, of each output but raw
 //	  }
 //	  exception { kind*  path*  need  reason* }    any number
 //	}

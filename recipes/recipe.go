@@ -194,7 +194,7 @@ type Budget struct {
 	Packages  int   // installed packages
 	Services  int   // unit files, as "systemctl list-unit-files" counts them
 	Size      int64 // of the root's files, in bytes
-	ImageSize int64 // of the largest output, in bytes
+	ImageSize int64 // of each output but raw, which is as large as its disk, in bytes
 }
 
 // Exception is something that is missing after trimming and may be.
