@@ -33,19 +33,6 @@ func without(t testing.TB, root *tree.Tree, paths ...string) *tree.Tree {
 	return done(t, edit)
 }
 
-// with returns the tree with more entries.
-func with(t testing.TB, root *tree.Tree, entries ...tree.Entry) *tree.Tree {
-	t.Helper()
-	edit := root.Edit()
-	for _, e := range entries {
-		if err := edit.MkdirAll(tree.Parent(e.Path), stagetest.Dir("")); err != nil {
-			t.Fatal(err)
-		}
-		edit.Put(e)
-	}
-	return done(t, edit)
-}
-
 func done(t testing.TB, edit *tree.Editor) *tree.Tree {
 	t.Helper()
 	root, err := edit.Tree()

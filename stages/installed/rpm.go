@@ -280,27 +280,32 @@ func (c *capabilities) mentioned(e *rpm.Expression) []string {
 	return slices.Compact(ids)
 }
 
-// removeRPM writes the database anew.
+// removeRPM writes the database anew, where anything of it changes.
 func (d *Database) removeRPM(w *writer, gone map[string]struct{}) error {
-	if path.Base(d.rpm.path) != rpmdb.FileName {
-		return fmt.Errorf("%s is in a format that only rpm writes, so packages cannot be taken out of it; choose a profile that removes the package manager and its database, or keep all packages", d.rpm.path)
-	}
 	going := map[int]struct{}{}
 	for i, p := range d.Packages {
 		if _, ok := gone[p.ID]; ok {
 			going[d.rpm.index[i]] = struct{}{}
 		}
 	}
+	changed := len(going) > 0
 	var kept []*header.Header
 	for i, h := range d.rpm.headers {
 		if _, ok := going[i]; ok {
 			continue
 		}
-		h, err := w.settleStates(h)
+		settled, err := w.settleStates(h)
 		if err != nil {
-			return fmt.Errorf("%s: package %s: %w", d.rpm.path, d.rpm.headers[i].NEVRA(), err)
+			return fmt.Errorf("%s: package %s: %w", d.rpm.path, h.NEVRA(), err)
 		}
-		kept = append(kept, h)
+		changed = changed || settled != h
+		kept = append(kept, settled)
+	}
+	switch {
+	case !changed:
+		return nil
+	case path.Base(d.rpm.path) != rpmdb.FileName:
+		return fmt.Errorf("%s is in a format that only rpm itself writes, so neither packages nor files of packages can be taken out of it; trim with a profile that removes the package manager, and with it the database", d.rpm.path)
 	}
 	data, err := rpmdb.Encode(kept)
 	if err != nil {

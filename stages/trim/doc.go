@@ -19,10 +19,11 @@
 // # Files
 //
 // A file goes with the last of its packages. Then files go which paths and remove of the recipe and the rules of the
-// profile match, and leftovers of packages that went; nothing that keep of the recipe matches goes. Directories
-// that became empty go unless a kept package owns them. Then unit files are changed, kernel modules and firmware
-// are left out, and symbolic links in the profile's directories of links go that led somewhere before and lead nowhere
-// now.
+// profile match, and leftovers of packages that went; nothing that keep of the recipe matches goes. Kernel modules which go
+// like this, or by their class, and firmware that no module left asks for, are left out by package modules, which
+// makes the indexes of depmod anew. Directories that became empty go unless a kept package owns them. Then unit files are
+// changed, links of alternatives go to what is left, and symbolic links in the profile's directories of links go that led
+// somewhere before and lead nowhere now.
 //
 // The database of packages is changed as package installed describes, or dropped with the package manager.
 //

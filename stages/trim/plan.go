@@ -76,9 +76,7 @@ func makePlan(db *installed.Database, profile *profiles.Profile, o Options, serv
 	if p.hasDatabase {
 		// What was followed without the needs of scripts is followed again.
 		p.followed = map[string]bool{}
-		for _, id := range p.sortedKept() {
-			p.queue = append(p.queue, id)
-		}
+		p.queue = append(p.queue, p.sortedKept()...)
 		p.follow()
 	} else {
 		for _, pkg := range db.Packages {

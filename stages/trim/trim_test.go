@@ -520,3 +520,29 @@ func TestRun(t *testing.T) {
 		t.Errorf("an unknown profile: %v", err)
 	}
 }
+
+// TestKernels takes the directory of a kernel away with the last of its modules, with what depmod wrote there.
+func TestKernels(t *testing.T) {
+	st := stagetest.Cache(t).Store
+	root := debian(t, st, []pkg{
+		{"kernel-1", "", []string{"boot/vmlinuz-1", "usr/lib/modules/1/kernel/a.ko", "usr/lib/modules/1/kernel/b.ko.xz"}},
+		{"kernel-2", "", []string{"boot/vmlinuz-2", "usr/lib/modules/2/kernel/a.ko"}},
+	}, stagetest.File(t, st, "usr/lib/modules/1/modules.dep", ""), stagetest.File(t, st, "usr/lib/modules/2/modules.dep", ""), stagetest.Link("lib", "usr/lib"))
+	after, r, err := run(st, root, profiles.Profile{Reachable: true}, Options{Requested: []string{"kernel-1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := files(after), "boot/vmlinuz-1 lib usr/lib/modules/1/kernel/a.ko usr/lib/modules/1/kernel/b.ko.xz usr/lib/modules/1/modules.dep"; got != want {
+		t.Errorf("left are %s, want %s", got, want)
+	}
+	if r.Before.Modules != 3 || r.After.Modules != 2 {
+		t.Errorf("%d modules, then %d", r.Before.Modules, r.After.Modules)
+	}
+	if _, ok := after.Lookup("usr/lib/modules/2"); ok {
+		t.Error("the directory of the other kernel is left")
+	}
+	_, _, err = run(st, root, profiles.Profile{}, Options{Paths: []string{"/lib/modules/1/**/b.ko.xz"}})
+	if err == nil || !strings.Contains(err.Error(), "there is another kernel") {
+		t.Errorf("some modules of one of two kernels: %v", err)
+	}
+}
