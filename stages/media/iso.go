@@ -12,7 +12,7 @@ import (
 )
 
 // ISOVersion is the version of MakeISO's code; see stages.Stage.
-const ISOVersion = 1
+const ISOVersion = 2
 
 // efiImagePath is where the EFI file system lies on an ISO.
 const efiImagePath = grubDir + "/efi.img"

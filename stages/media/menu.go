@@ -22,7 +22,9 @@ func (o Options) entries(c Contents) []entry {
 	install := entry{id: "install", title: "Install " + system, arguments: []string{"imagefactory.mode=" + config.ModeInstall}}
 	ask := entry{id: "confirm", title: "Install " + system + ", and ask before anything is written",
 		arguments: []string{"imagefactory.mode=" + config.ModeInstall, "imagefactory.confirm"}}
-	live := entry{id: "live", title: "Run " + system + " from this medium, and change no disk", arguments: []string{"imagefactory.mode=" + config.ModeLive}}
+	// systemd-repart would fail to grow a root that is no disk. The argument means nothing to other inits.
+	live := entry{id: "live", title: "Run " + system + " from this medium, and change no disk",
+		arguments: []string{"imagefactory.mode=" + config.ModeLive, "systemd.mask=systemd-repart.service"}}
 	rescue := entry{id: "rescue", title: "Rescue: a prompt of the installer, nothing is written", restricted: true,
 		arguments: []string{"imagefactory.mode=" + config.ModeRescue}}
 

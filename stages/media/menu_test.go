@@ -110,7 +110,7 @@ set timeout=-1
 set superusers=root
 export superusers
 password_pbkdf2 root grub.pbkdf2.sha512.10000.AB.CD
-`+install+line("install")+live+"--id live {\n"+line("live")+rescue+line("rescue")+`menuentry 'Start the system on the disk of this machine' --unrestricted --id local {
+`+install+line("install")+live+"--id live {\n"+line("live systemd.mask=systemd-repart.service")+rescue+line("rescue")+`menuentry 'Start the system on the disk of this machine' --unrestricted --id local {
   if [ "$grub_platform" = efi ]; then
     echo "No disk of this machine has a boot loader for UEFI. Back to the firmware."
     sleep 3
@@ -131,7 +131,7 @@ password_pbkdf2 root grub.pbkdf2.sha512.10000.AB.CD
 	t.Run("live", func(t *testing.T) {
 		o := sampleOptions()
 		o.Mode = config.ModeLive
-		golden(t, o.Menu(Contents{Root: someRoot}, id), serialHead+live+"--unrestricted --id live {\n"+line("live")+rescue+line("rescue")+localEntry)
+		golden(t, o.Menu(Contents{Root: someRoot}, id), serialHead+live+"--unrestricted --id live {\n"+line("live systemd.mask=systemd-repart.service")+rescue+line("rescue")+localEntry)
 	})
 	t.Run("stub", func(t *testing.T) {
 		golden(t, stub(id), "search --no-floppy --file --set=root /imagefactory/0123456789abcdef.id\nset prefix=($root)/boot/grub\nconfigfile $prefix/grub.cfg\n")
