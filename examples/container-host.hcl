@@ -260,7 +260,10 @@ boot {
 }
 
 # Installs the host on the smallest disk that holds nothing. examples/bare-metal.hcl says more of media.
+# Compressed once and installed often: the highest level saves a tenth, and takes some seconds longer.
 output "iso" {
+  level = 19
+
   target {
     match = "smallest-empty"
   }

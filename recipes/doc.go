@@ -160,6 +160,7 @@
 //	output "qcow2" { compression = "zstd" | "deflate" | "none"  level }    level 1 is fastest; zstd to 19, deflate to 9
 //
 //	output "iso" {
+//	  level       number  of compression of what is installed, 1 (fastest) to 19; default 3
 //	  mode        string  "install" (default): writes the image to a disk of the machine it is started on; "live": runs
 //	                      the system from the medium, with changes in memory
 //	  label       string  volume label: 1 to 32 of A-Z 0-9 _; default: name and version

@@ -62,7 +62,7 @@ func (l *loader) media(s *decode.Body, blk *decode.Block, r *Recipe) *Media {
 		m.Target = l.target(s, r.Disk)
 		return m
 	}
-	for _, name := range []string{"confirm", "after"} {
+	for _, name := range []string{"confirm", "after", "level"} {
 		if s.Has(name) {
 			l.errorf(s.Range(name), "Nothing is installed", "A medium of mode \"live\" installs nothing, so %s means nothing. Remove the attribute, or write: mode = \"install\"", name)
 		}

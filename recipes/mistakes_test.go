@@ -325,6 +325,7 @@ var mistakes = []mistake{
 	{name: "unknown output", old: `output "raw"`, new: `output "qcow"`},
 	{name: "unknown compression", old: `output "raw" {}`, new: "output \"qcow2\" {\n  compression = \"gzip\"\n}"},
 	{name: "level out of range", old: `output "raw" {}`, new: "output \"qcow2\" {\n  compression = \"deflate\"\n  level = 22\n}"},
+	{name: "level of a live medium", old: `output "raw" {}`, new: "output \"iso\" {\n  mode = \"live\"\n  level = 3\n}"},
 	{name: "level without compression", old: `output "raw" {}`, new: "output \"qcow2\" {\n  compression = \"none\"\n  level = 1\n}"},
 	{name: "compressed raw", old: `output "raw" {}`, new: "output \"raw\" {\n  compression = \"zstd\"\n}"},
 

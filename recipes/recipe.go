@@ -254,7 +254,7 @@ func (b Boot) Has(firmware string) bool {
 type Output struct {
 	Type        string // block label: one of OutputTypes
 	Compression string // qcow2: "zstd" (default), "deflate" or "none"; others: "none"
-	Level       int    // compression level, 1 fastest; 0: the format's default
+	Level       int    // compression level, of media that of what is installed, 1 fastest; 0: the format's default
 	Media       *Media `json:",omitempty"` // of "iso" and "pxe", else nil
 }
 

@@ -182,6 +182,9 @@ func (l *loader) outputs(b *decode.Body, r *Recipe) []Output {
 			o.Compression, o.Level = l.compression(s)
 		case OutputISO, OutputPXE:
 			o.Media = l.media(s, blk, r)
+			if o.Media.Mode == MediaInstall {
+				o.Level = int(s.Int("level", 0, 1, compressionLevels["zstd"]))
+			}
 		}
 		s.Close()
 		out = append(out, o)

@@ -21,7 +21,7 @@ import (
 type mediaParts struct {
 	initramfs *stages.Handle[media.Initramfs]
 	loaders   *stages.Handle[media.Loaders]
-	payload   *stages.Handle[payload.Result]
+	payloads  map[int]*stages.Handle[payload.Result] // by the level of compression
 }
 
 // hasMedia reports whether the recipe asks for installation media.
@@ -49,7 +49,6 @@ func (b *builder) mediaStages(root, tools *stages.Handle[rootfs.Root]) error {
 	}
 	io := media.InitramfsOptions{Kernel: b.recipe.Distro.Kernel.Image, Init: program, Epoch: b.epoch}
 	lo := b.loaders()
-	po := payload.Options{}
 	b.graph.media = &mediaParts{
 		initramfs: stages.Add(b.graph.Graph, stages.Stage{
 			Name: "installer", Kind: "media-initramfs", Version: media.InitramfsVersion,
@@ -65,15 +64,29 @@ func (b *builder) mediaStages(root, tools *stages.Handle[rootfs.Root]) error {
 		}, func(ctx context.Context, run *stages.Run) (media.Loaders, error) {
 			return media.MakeLoaders(ctx, run, b.env.Pool, tools.Result(), lo)
 		}),
-		payload: stages.Add(b.graph.Graph, stages.Stage{
-			Name: "payload", Kind: "payload", Version: payload.Version,
-			Inputs: []stages.Input{{Name: "payload", Value: po}},
-			Needs:  []stages.Node{b.graph.disk},
-		}, func(ctx context.Context, run *stages.Run) (payload.Result, error) {
-			return payload.Run(ctx, run, b.graph.disk.Result().Image, po)
-		}),
+		payloads: map[int]*stages.Handle[payload.Result]{},
+	}
+	for _, o := range b.recipe.Outputs {
+		if o.Media != nil && o.Media.Mode != recipes.MediaLive && b.graph.media.payloads[o.Level] == nil {
+			b.graph.media.payloads[o.Level] = b.payload(o.Level)
+		}
 	}
 	return nil
+}
+
+// payload adds the stage that compresses the disk for media.
+func (b *builder) payload(level int) *stages.Handle[payload.Result] {
+	name, o := "payload", payload.Options{Level: level}
+	if level != 0 {
+		name = fmt.Sprintf("payload at level %d", level)
+	}
+	return stages.Add(b.graph.Graph, stages.Stage{
+		Name: name, Kind: "payload", Version: payload.Version,
+		Inputs: []stages.Input{{Name: "payload", Value: o}},
+		Needs:  []stages.Node{b.graph.disk},
+	}, func(ctx context.Context, run *stages.Run) (payload.Result, error) {
+		return payload.Run(ctx, run, b.graph.disk.Result().Image, o)
+	})
 }
 
 // loaders returns which boot loaders media have: for the firmware the image boots on.
@@ -161,11 +174,11 @@ func (b *builder) loaderPath() string {
 	return fallback
 }
 
-// contents returns what a medium of a mode holds, once the stages of its parts have run.
-func (b *builder) contents(mode string) (media.Contents, error) {
+// contents returns what a medium holds, once the stages of its parts have run.
+func (b *builder) contents(o recipes.Output) (media.Contents, error) {
 	parts := b.graph.media
 	c := media.Contents{Initramfs: parts.initramfs.Result(), Loaders: parts.loaders.Result()}
-	if mode == recipes.MediaLive {
+	if o.Media.Mode == recipes.MediaLive {
 		part, _ := b.holder("/")
 		for _, im := range b.graph.filesystems.Result().Images {
 			if im.Label == part.Label {
@@ -175,7 +188,7 @@ func (b *builder) contents(mode string) (media.Contents, error) {
 		}
 		return media.Contents{}, fmt.Errorf("there is no file system %s to run live", part.Label)
 	}
-	c.Payload = parts.payload.Result()
+	c.Payload = parts.payloads[o.Level].Result()
 	uses := map[int]media.Use{}
 	for i, p := range b.recipe.Disk.Partitions {
 		uses[i+1] = media.Use{Filesystem: p.Filesystem, Role: p.Role}
@@ -184,13 +197,13 @@ func (b *builder) contents(mode string) (media.Contents, error) {
 	return c, nil
 }
 
-// mediaNeeds returns the stages a medium of a mode is made of.
-func (b *builder) mediaNeeds(mode string) []stages.Node {
+// mediaNeeds returns the stages a medium is made of.
+func (b *builder) mediaNeeds(o recipes.Output) []stages.Node {
 	parts := b.graph.media
-	if mode == recipes.MediaLive {
+	if o.Media.Mode == recipes.MediaLive {
 		return []stages.Node{parts.initramfs, parts.loaders, b.graph.filesystems}
 	}
-	return []stages.Node{parts.initramfs, parts.loaders, parts.payload, b.graph.disk}
+	return []stages.Node{parts.initramfs, parts.loaders, parts.payloads[o.Level], b.graph.disk}
 }
 
 // medium adds the stage that composes an ISO, and returns the image it results in.
@@ -198,9 +211,9 @@ func (b *builder) medium(o recipes.Output, mo media.Options) *stages.Handle[comp
 	return stages.Add(b.graph.Graph, stages.Stage{
 		Name: o.Type + " medium", Kind: "media-iso", Version: media.ISOVersion,
 		Inputs: []stages.Input{{Name: "medium", Value: mo}},
-		Needs:  b.mediaNeeds(o.Media.Mode),
+		Needs:  b.mediaNeeds(o),
 	}, func(ctx context.Context, run *stages.Run) (composedMedium, error) {
-		contents, err := b.contents(o.Media.Mode)
+		contents, err := b.contents(o)
 		if err != nil {
 			return composedMedium{}, err
 		}
@@ -224,9 +237,9 @@ func (b *builder) networkFiles(o recipes.Output, mo media.Options) *stages.Handl
 	return stages.Add(b.graph.Graph, stages.Stage{
 		Name: o.Type + " files", Kind: "media-pxe", Version: media.PXEVersion,
 		Inputs: []stages.Input{{Name: "medium", Value: mo}},
-		Needs:  b.mediaNeeds(o.Media.Mode),
+		Needs:  b.mediaNeeds(o),
 	}, func(_ context.Context, run *stages.Run) (served, error) {
-		contents, err := b.contents(o.Media.Mode)
+		contents, err := b.contents(o)
 		if err != nil {
 			return served{}, err
 		}
