@@ -133,18 +133,23 @@ func (o *pipelineOptions) stageFlags(dir string) []cli.Flag {
 	)
 }
 
-// system builds the recipe as far as its root file system.
-func (o *pipelineOptions) system(ctx context.Context, s streams) (*pipeline.System, error) {
+// system builds the recipe as far as its root file system. The function it returns is for
+// when nothing of the system is looked at any more.
+func (o *pipelineOptions) system(ctx context.Context, s streams) (*pipeline.System, func(), error) {
 	recipe, err := o.recipe.load(s)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	env, closeEnv, err := o.open(viewFor(s), nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer closeEnv()
-	return env.System(ctx, recipe)
+	system, err := env.System(ctx, recipe)
+	if err != nil {
+		closeEnv()
+		return nil, nil, err
+	}
+	return system, closeEnv, nil
 }
 
 // open prepares the work, whose events view shows; the function it returns ends

@@ -72,7 +72,9 @@ func runDiff(ctx context.Context, opts diffOptions, s streams) (diffResult, erro
 	var snapshots [2]report.Snapshot
 	for i, side := range opts.sides {
 		if isRecipe(side) {
-			snapshots[i], err = opts.snapshot(ctx, side, s)
+			var closeSystem func()
+			snapshots[i], closeSystem, err = opts.snapshot(ctx, side, s)
+			defer closeSystem()
 		} else {
 			snapshots[i], err = report.Open(ctx, st, side)
 		}
@@ -88,14 +90,16 @@ func runDiff(ctx context.Context, opts diffOptions, s streams) (diffResult, erro
 // isRecipe tells recipes from images and directories, by what they are called.
 func isRecipe(path string) bool { return strings.HasSuffix(path, ".hcl") }
 
-// snapshot builds the recipe as far as its root file system, and reads that.
-func (o diffOptions) snapshot(ctx context.Context, path string, s streams) (report.Snapshot, error) {
+// snapshot builds the recipe as far as its root file system, and reads that. The function
+// it returns is for when the snapshot is not looked at any more.
+func (o diffOptions) snapshot(ctx context.Context, path string, s streams) (report.Snapshot, func(), error) {
 	o.recipe.path = path
-	system, err := o.system(ctx, s)
+	system, closeSystem, err := o.system(ctx, s)
 	if err != nil {
-		return report.Snapshot{}, err
+		return report.Snapshot{}, func() {}, err
 	}
-	return system.Snapshot(path)
+	snapshot, err := system.Snapshot(path)
+	return snapshot, closeSystem, err
 }
 
 func (r diffResult) writeText(w io.Writer) error { return r.WriteText(w, r.text) }

@@ -109,10 +109,11 @@ func runScan(ctx context.Context, opts scanOptions, s streams) (scanResult, erro
 
 // scanRecipe checks what the recipe builds.
 func (o *scanOptions) scanRecipe(ctx context.Context, s streams) (*scan.Result, error) {
-	system, err := o.system(ctx, s)
+	system, closeSystem, err := o.system(ctx, s)
 	if err != nil {
 		return nil, err
 	}
+	defer closeSystem()
 	result, err := system.Scan(ctx, o.profile)
 	if err != nil || !o.openSCAP {
 		return result, err

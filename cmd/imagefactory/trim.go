@@ -54,10 +54,11 @@ type trimResult struct {
 }
 
 func runTrim(ctx context.Context, opts trimOptions, s streams) (trimResult, error) {
-	system, err := opts.system(ctx, s)
+	system, closeSystem, err := opts.system(ctx, s)
 	if err != nil {
 		return trimResult{}, err
 	}
+	defer closeSystem()
 	trimming, err := system.Trimming()
 	if err != nil {
 		return trimResult{}, err

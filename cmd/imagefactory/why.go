@@ -41,10 +41,11 @@ type whyOptions struct {
 type whyResult struct{ trim.Explanation }
 
 func runWhy(ctx context.Context, opts whyOptions, s streams) (whyResult, error) {
-	system, err := opts.system(ctx, s)
+	system, closeSystem, err := opts.system(ctx, s)
 	if err != nil {
 		return whyResult{}, err
 	}
+	defer closeSystem()
 	explanation, err := system.Why(opts.what)
 	return whyResult{explanation}, err
 }
