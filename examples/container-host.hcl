@@ -241,7 +241,7 @@ trim {
     packages   = 150
     services   = 143
     size       = "512MiB"
-    image_size = "225MiB" # of which the container images have 16
+    image_size = "225MiB" # of which real images of pause and coredns take 16
   }
 }
 
