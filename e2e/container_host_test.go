@@ -3,15 +3,18 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/imagefactory/imagefactory/qemu"
+	"github.com/imagefactory/imagefactory/stages/sbom/sbomtest"
 )
 
 const (
@@ -73,6 +76,11 @@ func TestContainerHost(t *testing.T) {
 	})
 	t.Run("scan", func(t *testing.T) { b.must(t, ctx, with("scan")...) })
 
+	t.Run("bills of materials", func(t *testing.T) { checkBills(t, out) })
+	if full() {
+		t.Run("diff", func(t *testing.T) { checkDiff(t, b, with) })
+	}
+
 	boots := []struct {
 		name     string
 		firmware qemu.Firmware
@@ -125,6 +133,52 @@ func checkTrimmed(t *testing.T, b *builder, document string) {
 		if p.Kept && len(p.Chain) == 0 {
 			t.Errorf("nothing says why %s is kept", p.Name)
 		}
+	}
+}
+
+// checkBills checks that both bills of materials of the example are valid and about the same
+// files.
+func checkBills(t *testing.T, out string) {
+	read := func(extension string) []byte {
+		data, err := os.ReadFile(filepath.Join(out, containerHostImage+extension))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	spdx, cyclonedx := sbomtest.SPDXFiles(t, read(".spdx.json")), sbomtest.CycloneDXFiles(t, read(".cdx.json"))
+	same := func(a, b sbomtest.File) bool { return a.SHA1 == b.SHA1 && a.SHA256 == b.SHA256 }
+	if !maps.EqualFunc(spdx, cyclonedx, same) {
+		t.Errorf("SPDX has %d files, CycloneDX %d, and not the same", len(spdx), len(cyclonedx))
+	}
+	for path, origin := range map[string]string{"/usr/sbin/runc": "package runc", "/etc/sysctl.d/90-containers.conf": `file "/etc/sysctl.d/90-containers.conf"`} {
+		if f, ok := spdx[path]; !ok || !strings.Contains(f.Origin, origin) {
+			t.Errorf("%s comes from %q, not from %s", path, f.Origin, origin)
+		}
+	}
+}
+
+// checkDiff changes one line of the example and compares.
+func checkDiff(t *testing.T, b *builder, with func(string, ...string) []string) {
+	text, err := os.ReadFile(filepath.Join(b.Home, containerHostRecipe))
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := filepath.Join(b.Home, "examples/changed.hcl")
+	b.write(t, changed, strings.Replace(string(text), "user_watches = 524288", "user_watches = 1048576", 1))
+	var difference struct {
+		Packages, Kernels, Privileges, Services, Accounts []any
+		Files                                             []struct {
+			Path       string
+			Attributes []string
+		}
+	}
+	if err := json.Unmarshal([]byte(b.must(t, t.Context(), append(with("diff", "--output", "json"), changed)...)), &difference); err != nil {
+		t.Fatal(err)
+	}
+	others := len(difference.Packages) + len(difference.Kernels) + len(difference.Privileges) + len(difference.Services) + len(difference.Accounts)
+	if f := difference.Files; others != 0 || len(f) != 1 || f[0].Path != "/etc/sysctl.d/90-containers.conf" || !slices.Equal(f[0].Attributes, []string{"contents"}) {
+		t.Errorf("one line of a file changed, and they differ in %+v", difference)
 	}
 }
 
