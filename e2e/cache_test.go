@@ -99,7 +99,8 @@ func checkCache(t *testing.T, b *builder) {
 	ran, _ := built(t, b, debianRecipe)
 	same(t, "stages that ran with nothing changed", ran)
 
-	image := []string{"filesystems", "disk", "raw", "qcow2"}
+	// The bills of materials name the recipe by its digest.
+	image := []string{"filesystems", "disk", "raw", "qcow2", "sbom"}
 	change(`size   = "2GiB"`, `size   = "3GiB"`)
 	runs, _ = planned(t, b, debianRecipe)
 	same(t, "stages that run for another size", runs, image...)

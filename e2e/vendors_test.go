@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 
@@ -328,7 +329,13 @@ func (v vendor) refusesForeignSignature(t *testing.T, b *builder, dir, root stri
 		t.Fatal(err)
 	}
 	first := v.repositories[0]
-	if err := rpmdistro.Sign(filepath.Join(root, strings.ReplaceAll(first.path, "$basearch", "x86_64")), stranger); err != nil {
+	repository := filepath.Join(root, strings.ReplaceAll(first.path, "$basearch", "x86_64"))
+	if err := rpmdistro.Sign(repository, stranger); err != nil {
+		t.Fatal(err)
+	}
+	// HTTP's times are in seconds: a signature of the same second would be the one that is known.
+	later := time.Now().Add(time.Minute)
+	if err := os.Chtimes(filepath.Join(repository, "repodata/repomd.xml.asc"), later, later); err != nil {
 		t.Fatal(err)
 	}
 	args := []string{"lock", filepath.Join(dir, "starter-x86_64-on-x86_64.hcl")}
