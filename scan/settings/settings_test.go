@@ -8,26 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/imagefactory/imagefactory/scan/files"
+	"github.com/imagefactory/imagefactory/scan/files/filestest"
 	"github.com/imagefactory/imagefactory/stages/stagetest"
-	"github.com/imagefactory/imagefactory/stages/store"
-	"github.com/imagefactory/imagefactory/stages/tree"
 )
-
-// root makes a root of files.
-func root(t testing.TB, contents map[string]string, more ...tree.Entry) files.Root {
-	t.Helper()
-	st, err := store.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { st.Close() })
-	entries := more
-	for path, text := range contents {
-		entries = append(entries, stagetest.File(t, st, path, text))
-	}
-	return files.Root{Store: st, Tree: stagetest.Tree(t, entries...)}
-}
 
 // write writes files below dir.
 func write(t testing.TB, dir string, contents map[string]string) {
@@ -62,7 +45,7 @@ func TestLoginDefs(t *testing.T) {
 }
 
 func TestSystemd(t *testing.T) {
-	r := root(t, map[string]string{
+	r := filestest.Root(t, map[string]string{
 		"etc/systemd/coredump.conf":               "[Other]\nStorage=x\n[Coredump]\n#Storage=external\n",
 		"usr/lib/systemd/coredump.conf":           "[Coredump]\nStorage=of usr, which etc replaces\n",
 		"usr/lib/systemd/coredump.conf.d/10.conf": "[Coredump]\nStorage = \\\n# in between\n  journal\n",
@@ -75,13 +58,13 @@ func TestSystemd(t *testing.T) {
 	if s, _ := Systemd(r, "coredump.conf", "Coredump", "Compress"); s.Line != 0 {
 		t.Errorf("%+v", s)
 	}
-	if s, _ := Systemd(root(t, map[string]string{"usr/lib/systemd/coredump.conf": "[Coredump]\nStorage=a\n"}), "coredump.conf", "Coredump", "Storage"); s.Value != "a" {
+	if s, _ := Systemd(filestest.Root(t, map[string]string{"usr/lib/systemd/coredump.conf": "[Coredump]\nStorage=a\n"}), "coredump.conf", "Coredump", "Storage"); s.Value != "a" {
 		t.Errorf("%+v", s)
 	}
 }
 
 func TestLimit(t *testing.T) {
-	r := root(t, map[string]string{
+	r := filestest.Root(t, map[string]string{
 		"etc/security/limits.conf":      "#* hard core 1\n* soft core 2\n* hard core 3 # x\nroot hard core 4\n",
 		"etc/security/limits.d/10.conf": "*  -  core  0\n",
 		"etc/security/limits.d/20.conf": "* hard nofile 5\n* hard core\n",
@@ -101,7 +84,7 @@ func TestModprobe(t *testing.T) {
 		"etc/modprobe.d/50-late.conf":  "install dccp /sbin/modprobe --ignore-install dccp\ninstall tipc \\\n  /bin/false\nblacklist atm\n",
 		"etc/modprobe.d/ignored.txt":   "install atm /bin/false\n",
 	}
-	r := root(t, contents)
+	r := filestest.Root(t, contents)
 	m, err := ReadModprobe(r)
 	if err != nil {
 		t.Fatal(err)
@@ -143,7 +126,7 @@ func TestModprobe(t *testing.T) {
 }
 
 func TestModulesOf(t *testing.T) {
-	r := root(t, map[string]string{"usr/lib/modules/6.1/kernel/a-b.ko.xz": "", "usr/lib/modules/6.1/kernel/c.ko": "", "usr/lib/modules/6.1/kernel/d.ko.txt": "", "usr/lib/modules/6.1/modules.dep": ""},
+	r := filestest.Root(t, map[string]string{"usr/lib/modules/6.1/kernel/a-b.ko.xz": "", "usr/lib/modules/6.1/kernel/c.ko": "", "usr/lib/modules/6.1/kernel/d.ko.txt": "", "usr/lib/modules/6.1/modules.dep": ""},
 		stagetest.Link("lib", "usr/lib"))
 	if got := ModulesOf(r); len(got) != 2 || got["a_b"] != "/usr/lib/modules/6.1/kernel/a-b.ko.xz" || got["c"] == "" {
 		t.Errorf("%v", got)
@@ -153,7 +136,7 @@ func TestModulesOf(t *testing.T) {
 // findmnt reads the same options out of fstab.
 func TestFstab(t *testing.T) {
 	const fstab = "# a comment\n\nUUID=1 / ext4 defaults 0 1\ntmpfs  /tmp/  tmpfs nosuid,noexec\nLABEL=x /var/log ext4\n/dev/sdb1 /with\\040blank ext4 ro,user 0 0\ntmpfs /tmp tmpfs second\n"
-	r := root(t, map[string]string{"etc/fstab": fstab})
+	r := filestest.Root(t, map[string]string{"etc/fstab": fstab})
 	dir := t.TempDir()
 	write(t, dir, map[string]string{"fstab": fstab})
 	for _, point := range []string{"/", "/tmp", "/var/log", "/with blank"} {
@@ -187,14 +170,14 @@ func TestMountUnit(t *testing.T) {
 		"etc/systemd/system/tmp.mount.d/50-a.conf": "[Mount]\nOptions=nosuid,nodev\n",
 	}
 	wants := stagetest.Link("usr/lib/systemd/system/local-fs.target.wants/tmp.mount", "../tmp.mount")
-	m, err := FindMount(root(t, unit, wants), "/tmp")
+	m, err := FindMount(filestest.Root(t, unit, wants), "/tmp")
 	if err != nil || !m.Found || m.Unit != "tmp.mount" || strings.Join(m.Options, ",") != "nosuid,nodev" || m.Path != "/etc/systemd/system/tmp.mount.d/50-a.conf" {
 		t.Errorf("%+v, %v", m, err)
 	}
-	if m, _ := FindMount(root(t, unit), "/tmp"); m.Found {
+	if m, _ := FindMount(filestest.Root(t, unit), "/tmp"); m.Found {
 		t.Error("a unit that nothing wants is mounted")
 	}
-	if m, _ := FindMount(root(t, unit, wants, stagetest.Link("etc/systemd/system/tmp.mount", "/dev/null")), "/tmp"); m.Found {
+	if m, _ := FindMount(filestest.Root(t, unit, wants, stagetest.Link("etc/systemd/system/tmp.mount", "/dev/null")), "/tmp"); m.Found {
 		t.Error("a masked unit is mounted")
 	}
 	for point, want := range map[string]string{"/": "-.mount", "/var/tmp": "var-tmp.mount", "/a-b/c": `a\x2db-c.mount`, "/.x": `\x2ex.mount`} {
@@ -234,12 +217,12 @@ func TestCmdline(t *testing.T) {
 		{map[string]string{"boot/loader/entries/a.conf": "title x\noptions root=y a=b\n"}, "root=y a=b /boot/loader/entries/a.conf 2"},
 		{map[string]string{"etc/kernel/cmdline": "quiet\n"}, "quiet /etc/kernel/cmdline 1"},
 	} {
-		p, where, line, err := Cmdline(root(t, test.contents))
+		p, where, line, err := Cmdline(filestest.Root(t, test.contents))
 		if got := strings.Join(append(p, where, string(rune('0'+line))), " "); err != nil || got != test.want {
 			t.Errorf("%q, %v", got, err)
 		}
 	}
-	if p, _, _, err := Cmdline(root(t, map[string]string{"etc/fstab": ""})); p != nil || err != nil {
+	if p, _, _, err := Cmdline(filestest.Root(t, map[string]string{"etc/fstab": ""})); p != nil || err != nil {
 		t.Errorf("%v %v", p, err)
 	}
 }

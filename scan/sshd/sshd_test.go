@@ -14,29 +14,11 @@ import (
 	"testing"
 
 	"github.com/imagefactory/imagefactory/baselines"
-	"github.com/imagefactory/imagefactory/scan/files"
-	"github.com/imagefactory/imagefactory/stages/stagetest"
-	"github.com/imagefactory/imagefactory/stages/store"
-	"github.com/imagefactory/imagefactory/stages/tree"
+	"github.com/imagefactory/imagefactory/scan/files/filestest"
 )
 
-// root makes a root of files.
-func root(t testing.TB, contents map[string]string, more ...tree.Entry) files.Root {
-	t.Helper()
-	st, err := store.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { st.Close() })
-	entries := more
-	for path, text := range contents {
-		entries = append(entries, stagetest.File(t, st, path, text))
-	}
-	return files.Root{Store: st, Tree: stagetest.Tree(t, entries...)}
-}
-
 func TestRead(t *testing.T) {
-	r := root(t, map[string]string{
+	r := filestest.Root(t, map[string]string{
 		"etc/ssh/sshd_config": "# comment\nInclude /etc/ssh/sshd_config.d/*.conf\nPermitRootLogin yes\nX11Forwarding=yes # why\nMaxAuthTries 5\n" +
 			"ChallengeResponseAuthentication no\nMatch User bob,\"al ice\" Address 10.0.0.0/8\n  PasswordAuthentication yes\n  Include matched.conf\nMatch all\nMaxAuthTries 3\nX11Forwarding no\n",
 		"etc/ssh/sshd_config.d/10-a.conf":      "passwordauthentication no\nMatch Group wheel\nPermitRootLogin no\n",
@@ -79,11 +61,11 @@ func TestReadRefuses(t *testing.T) {
 		"/etc/ssh/sshd_config: more than 16 files include each other":  {"etc/ssh/sshd_config": "Include /etc/ssh/sshd_config\n"},
 		"line 1: Include /etc/* matches the directory /etc/ssh, which": {"etc/ssh/sshd_config": "Include /etc/*\n"},
 	} {
-		if _, err := Read(root(t, contents)); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := Read(filestest.Root(t, contents)); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("got %v, want %s", err, name)
 		}
 	}
-	if _, err := Read(root(t, nil)); !errors.Is(err, ErrNoConfig) {
+	if _, err := Read(filestest.Root(t, nil)); !errors.Is(err, ErrNoConfig) {
 		t.Error(err)
 	}
 }
@@ -308,7 +290,7 @@ func TestAsSSHD(t *testing.T) {
 		if err != nil {
 			t.Fatalf("sshd refuses %q: %v", contents, err)
 		}
-		c, err := Read(root(t, contents))
+		c, err := Read(filestest.Root(t, contents))
 		if err != nil {
 			t.Fatalf("%v\n%q", err, contents)
 		}

@@ -7,29 +7,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/imagefactory/imagefactory/scan/files"
+	"github.com/imagefactory/imagefactory/scan/files/filestest"
 	"github.com/imagefactory/imagefactory/stages/stagetest"
-	"github.com/imagefactory/imagefactory/stages/store"
-	"github.com/imagefactory/imagefactory/stages/tree"
 )
 
-// root makes a root of files.
-func root(t testing.TB, contents map[string]string, more ...tree.Entry) files.Root {
-	t.Helper()
-	st, err := store.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { st.Close() })
-	entries := more
-	for path, text := range contents {
-		entries = append(entries, stagetest.File(t, st, path, text))
-	}
-	return files.Root{Store: st, Tree: stagetest.Tree(t, entries...)}
-}
-
 func TestEffective(t *testing.T) {
-	r := root(t, map[string]string{
+	r := filestest.Root(t, map[string]string{
 		"usr/lib/sysctl.d/50-default.conf": "kernel.sysrq = 16\nnet.ipv4.conf.default.rp_filter = 2\nnet.ipv4.conf.*.rp_filter = 2\n-net.ipv4.conf.all.rp_filter\n-kernel.maybe = 7\n",
 		"usr/lib/sysctl.d/60-masked.conf":  "kernel.masked = 1\n",
 		"usr/lib/sysctl.d/70-twice.conf":   "kernel.twice = of usr\n",
@@ -75,7 +58,7 @@ func TestOrderAsSystemd(t *testing.T) {
 		"usr/local/lib/sysctl.d/20-b.conf": "b.local=1\n", "etc/sysctl.d/9-z.conf": "z=1\n", "etc/sysctl.d/Z-last.conf": "y=1\n", "usr/lib/sysctl.d/30-masked.conf": "masked=1\n",
 		"etc/sysctl.d/_under.conf": "u=1\n", "usr/lib/sysctl.d/99.conf": "n=1\n", "etc/sysctl.d/no.txt": "t=1\n",
 	}
-	r := root(t, contents, stagetest.Link("etc/sysctl.d/30-masked.conf", "/dev/null"))
+	r := filestest.Root(t, contents, stagetest.Link("etc/sysctl.d/30-masked.conf", "/dev/null"))
 	dir := t.TempDir()
 	for path, text := range contents {
 		path = filepath.Join(dir, path)
