@@ -74,7 +74,7 @@ func (d *Difference) summary(p *printer) {
 	number("Services", d.A.Services, d.B.Services)
 	number("Files", d.A.Files, d.B.Files)
 	if d.A.Bytes != nil && d.B.Bytes != nil {
-		rows = append(rows, row{cells: []string{"Size of files", bytesText(*d.A.Bytes), bytesText(*d.B.Bytes), signedBytes(*d.B.Bytes - *d.A.Bytes)}})
+		rows = append(rows, row{cells: []string{"Size of files", Bytes(*d.A.Bytes), Bytes(*d.B.Bytes), signedBytes(*d.B.Bytes - *d.A.Bytes)}})
 	}
 	p.table([]column{{}, {title: "before", right: true}, {title: "after", right: true}, {title: "change", right: true}}, rows)
 }
@@ -293,7 +293,7 @@ func (d *Difference) files(p *printer) {
 				}
 			}
 			if n := below.Total(); n > 0 {
-				text = fmt.Sprintf("directory with %s, %s", plural(n, "file", "files"), bytesText(size))
+				text = fmt.Sprintf("directory with %s, %s", plural(n, "file", "files"), Bytes(size))
 			}
 		}
 		rows = append(rows, marked(f.Change, path, text))
@@ -329,7 +329,7 @@ func (f *FileChange) text() string {
 		s := f.state()
 		parts := []string{s.Type}
 		if s.Type == "file" {
-			parts = []string{bytesText(s.Size)}
+			parts = []string{Bytes(s.Size)}
 		}
 		if s.Target != "" {
 			parts = append(parts, "→ "+s.Target)
@@ -350,9 +350,9 @@ func (f *FileChange) text() string {
 	for _, a := range f.Attributes {
 		switch {
 		case a == "contents" && f.Before.Size == f.After.Size:
-			parts = append(parts, "contents ("+bytesText(f.After.Size)+")")
+			parts = append(parts, "contents ("+Bytes(f.After.Size)+")")
 		case a == "contents":
-			parts = append(parts, fmt.Sprintf("contents %s → %s", bytesText(f.Before.Size), bytesText(f.After.Size)))
+			parts = append(parts, fmt.Sprintf("contents %s → %s", Bytes(f.Before.Size), Bytes(f.After.Size)))
 		case before[a] == after[a]: // names of accounts hide that numbers changed
 			parts = append(parts, fmt.Sprintf("%s %d:%d → %d:%d", a, f.Before.UID, f.Before.GID, f.After.UID, f.After.GID))
 		default:
@@ -386,13 +386,13 @@ func (d *Difference) outputs(p *printer) {
 			if o == nil {
 				return "", 0
 			}
-			return bytesText(o.Size), o.Size
+			return Bytes(o.Size), o.Size
 		}
 		before, old := size(c.Before)
 		after, now := size(c.After)
 		text := ""
 		if c.Before != nil && c.After != nil && c.Before.VirtualSize != c.After.VirtualSize && c.After.VirtualSize != c.After.Size {
-			text = fmt.Sprintf("disk %s → %s", bytesText(c.Before.VirtualSize), bytesText(c.After.VirtualSize))
+			text = fmt.Sprintf("disk %s → %s", Bytes(c.Before.VirtualSize), Bytes(c.After.VirtualSize))
 		}
 		rows = append(rows, marked(c.Change, printable(c.Format), before, after, signedBytes(now-old), text))
 	}

@@ -120,13 +120,13 @@ func HTML(w io.Writer, p Page) error {
 		}
 		last = s.Counts.Bytes
 		view.Stages = append(view.Stages, stageRow{
-			valid(s.Name), grouped(s.Counts.Packages), grouped(s.Counts.Services), grouped(s.Counts.Files), bytesText(s.Counts.Bytes), change,
+			valid(s.Name), grouped(s.Counts.Packages), grouped(s.Counts.Services), grouped(s.Counts.Files), Bytes(s.Counts.Bytes), change,
 		})
 	}
 	for _, o := range p.Outputs {
-		row := outputRow{File: valid(o.File), Format: valid(o.Format), Size: bytesText(o.Size)}
+		row := outputRow{File: valid(o.File), Format: valid(o.Format), Size: Bytes(o.Size)}
 		if o.VirtualSize > 0 {
-			row.Disk = bytesText(o.VirtualSize)
+			row.Disk = Bytes(o.VirtualSize)
 		}
 		view.Outputs = append(view.Outputs, row)
 	}
@@ -156,13 +156,13 @@ func valid(s string) string {
 func (p Page) sentence() string {
 	r := p.Report
 	if r == nil {
-		return fmt.Sprintf("The image holds %s in %s.", bytesText(p.After.Bytes()), plural(filesOf(p.After), "file", "files"))
+		return fmt.Sprintf("The image holds %s in %s.", Bytes(p.After.Bytes()), plural(filesOf(p.After), "file", "files"))
 	}
 	less := r.Before.Bytes - r.After.Bytes
 	if less <= 0 {
 		return "Trimming made this image no smaller."
 	}
-	text := fmt.Sprintf("Trimming took %s (%s) of %s out of this image", bytesText(less), percent(less, r.Before.Bytes), bytesText(r.Before.Bytes))
+	text := fmt.Sprintf("Trimming took %s (%s) of %s out of this image", Bytes(less), percent(less, r.Before.Bytes), Bytes(r.Before.Bytes))
 	if n := r.Before.Packages - r.After.Packages; n > 0 {
 		text += fmt.Sprintf(": %s of %s", grouped(n), plural(r.Before.Packages, "package", "packages"))
 		if m := r.Before.Services - r.After.Services; m > 0 {
@@ -177,7 +177,7 @@ func (p Page) sentence() string {
 		text += " The package manager and its database went too."
 	}
 	if more := p.After.Bytes() - r.After.Bytes; more > 0 {
-		text += fmt.Sprintf(" With what the build adds afterwards, such as the initramfs, the image holds %s.", bytesText(p.After.Bytes()))
+		text += fmt.Sprintf(" With what the build adds afterwards, such as the initramfs, the image holds %s.", Bytes(p.After.Bytes()))
 	}
 	return valid(text)
 }
@@ -208,7 +208,7 @@ func (p Page) figures() []figure {
 	r := p.Report
 	if r == nil {
 		f := []figure{
-			{Title: "Size of all files", After: bytesText(p.After.Bytes())},
+			{Title: "Size of all files", After: Bytes(p.After.Bytes())},
 			{Title: "Files", After: grouped(filesOf(p.After))},
 		}
 		if p.Database != nil {
@@ -240,7 +240,7 @@ func (p Page) figures() []figure {
 	}
 	count := func(n int64) string { return grouped(int(n)) }
 	return []figure{
-		number("Size of all files", r.Before.Bytes, r.After.Bytes, budget.Size, bytesText),
+		number("Size of all files", r.Before.Bytes, r.After.Bytes, budget.Size, Bytes),
 		number("Packages", int64(r.Before.Packages), int64(r.After.Packages), int64(budget.Packages), count),
 		number("Services", int64(r.Before.Services), int64(r.After.Services), int64(budget.Services), count),
 		number("Files", int64(r.Before.Files), int64(r.After.Files), 0, count),

@@ -358,7 +358,7 @@ func TestBrowser(t *testing.T) {
 	// Into a package and out again, with the mouse and the keyboard.
 	largest := slices.MaxFunc(p.Report.Packages, func(a, b trim.PackageFate) int { return cmp.Compare(a.Bytes, b.Bytes) })
 	b.click("document.querySelector('.cell')")
-	if got := b.text("document.querySelector('#crumbs [aria-current]').textContent"); got != fmt.Sprintf("%s (%s)", largest.ID, bytesText(largest.Bytes)) {
+	if got := b.text("document.querySelector('#crumbs [aria-current]').textContent"); got != fmt.Sprintf("%s (%s)", largest.ID, Bytes(largest.Bytes)) {
 		t.Errorf("a click leads to %q, the largest package is %s", got, largest.ID)
 	}
 	b.checkMap(t, largest.Bytes)
@@ -390,7 +390,7 @@ func TestBrowser(t *testing.T) {
 	b.eval("(() => { const r = document.querySelector('.cell').getBoundingClientRect(); return {X: r.x + 20, Y: r.y + 10}; })()", &at)
 	b.mouse("mouseMoved", at.X, at.Y)
 	tip := b.text("document.querySelector('#tooltip').hidden ? '' : document.querySelector('#tooltip').innerText")
-	if !strings.Contains(tip, largest.ID) || !strings.Contains(tip, bytesText(largest.Bytes)) || !strings.Contains(tip, largest.Reason) {
+	if !strings.Contains(tip, largest.ID) || !strings.Contains(tip, Bytes(largest.Bytes)) || !strings.Contains(tip, largest.Reason) {
 		t.Errorf("the tooltip: %q", tip)
 	}
 

@@ -225,10 +225,10 @@ func invalidAt(s string, i int) bool {
 	return n <= 1
 }
 
-// bytesText writes a number of bytes for a person, in powers of 1000 as all of imagefactory does: "415 MB".
-func bytesText(n int64) string {
+// Bytes writes a number of bytes for a person, in powers of 1000 as all of imagefactory does: "415 MB".
+func Bytes(n int64) string {
 	if n < 0 {
-		return "-" + bytesText(-n)
+		return "-" + Bytes(-n)
 	}
 	const unit = 1000
 	if n < unit {
@@ -246,15 +246,15 @@ func bytesText(n int64) string {
 	return fmt.Sprintf("%.*f %cB", precision, value, "kMGTPE"[prefix])
 }
 
-// signedBytes is bytesText for a difference: "+1.2 MB", "-3 B", "±0".
+// signedBytes is Bytes for a difference: "+1.2 MB", "-3 B", "±0".
 func signedBytes(n int64) string {
 	if n > 0 {
-		return "+" + bytesText(n)
+		return "+" + Bytes(n)
 	}
 	if n == 0 {
 		return "±0"
 	}
-	return bytesText(n)
+	return Bytes(n)
 }
 
 // grouped writes a number with commas between thousands.

@@ -238,7 +238,7 @@ func (d *directory) node(name string, least int64) mapNode {
 		add(f)
 	}
 	if small.files > 0 {
-		small.name = fmt.Sprintf("%s of less than %s", plural(small.files, "file", "files"), bytesText(least))
+		small.name = fmt.Sprintf("%s of less than %s", plural(small.files, "file", "files"), Bytes(least))
 		n.children = append(n.children, small)
 	}
 	n.sum()

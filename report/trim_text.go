@@ -89,7 +89,7 @@ func countRows(r *trim.Report) []row {
 	}
 	add("Kernel modules", int64(r.Before.Modules), int64(r.After.Modules), count, signedCount)
 	add("Files", int64(r.Before.Files), int64(r.After.Files), count, signedCount)
-	add("Size of files", r.Before.Bytes, r.After.Bytes, bytesText, signedBytes)
+	add("Size of files", r.Before.Bytes, r.After.Bytes, Bytes, signedBytes)
 	return rows
 }
 
@@ -106,7 +106,7 @@ func (t *Trimming) stages(p *printer) {
 			change = signedBytes(s.Counts.Bytes - t.Stages[i-1].Counts.Bytes)
 		}
 		rows = append(rows, row{cells: []string{
-			printable(s.Name), grouped(s.Counts.Packages), grouped(s.Counts.Services), grouped(s.Counts.Files), bytesText(s.Counts.Bytes), change,
+			printable(s.Name), grouped(s.Counts.Packages), grouped(s.Counts.Services), grouped(s.Counts.Files), Bytes(s.Counts.Bytes), change,
 		}})
 	}
 	p.table([]column{
@@ -129,7 +129,7 @@ func fates(p *printer, title string, list []trim.PackageFate, limit int, size fu
 			shown += size(f)
 		}
 	}
-	note := fmt.Sprintf("%s, %s", grouped(len(list)), bytesText(total))
+	note := fmt.Sprintf("%s, %s", grouped(len(list)), Bytes(total))
 	if len(list) > limit {
 		note += fmt.Sprintf("; the %d largest have %s of it", limit, percent(shown, total))
 	}
@@ -138,9 +138,9 @@ func fates(p *printer, title string, list []trim.PackageFate, limit int, size fu
 	for _, f := range list[:min(limit, len(list))] {
 		before := ""
 		if f.Kept && f.After != f.Bytes {
-			before = "of " + bytesText(f.Bytes)
+			before = "of " + Bytes(f.Bytes)
 		}
-		rows = append(rows, row{cells: []string{printable(f.ID), bytesText(size(f)), before, printable(f.Version), printable(f.Reason)}})
+		rows = append(rows, row{cells: []string{printable(f.ID), Bytes(size(f)), before, printable(f.Version), printable(f.Reason)}})
 	}
 	p.table([]column{{}, {right: true}, {right: true, drop: 1}, {drop: 2}, {}}, rows)
 }
@@ -151,7 +151,7 @@ func (t *Trimming) paths(p *printer) {
 	var rows []row
 	for _, f := range r.Paths {
 		if f.Files > 0 {
-			rows = append(rows, row{cells: []string{printable(f.Rule), bytesText(f.Bytes), plural(f.Files, "file", "files"), printable(f.Reason)}})
+			rows = append(rows, row{cells: []string{printable(f.Rule), Bytes(f.Bytes), plural(f.Files, "file", "files"), printable(f.Reason)}})
 		}
 	}
 	if n := len(r.Modules); n > 0 {
@@ -159,7 +159,7 @@ func (t *Trimming) paths(p *printer) {
 		for _, m := range r.Modules {
 			bytes += m.Bytes
 		}
-		rows = append(rows, row{cells: []string{"modules and firmware", bytesText(bytes), plural(n, "file", "files"), "no driver that this kind of host loads needs them"}})
+		rows = append(rows, row{cells: []string{"modules and firmware", Bytes(bytes), plural(n, "file", "files"), "no driver that this kind of host loads needs them"}})
 	}
 	if len(rows) > 0 {
 		p.heading("Files removed from packages that stay", "")

@@ -424,7 +424,7 @@ func TestBytesText(t *testing.T) {
 	for n, want := range map[int64]string{
 		0: "0 B", 999: "999 B", 1000: "1.0 kB", 9949: "9.9 kB", 9951: "10 kB", 145_000_000: "145 MB", 999_600: "1.0 MB", 2147483648: "2.1 GB",
 	} {
-		if got := bytesText(n); got != want {
+		if got := report.Bytes(n); got != want {
 			t.Errorf("%d: %s, want %s", n, got, want)
 		}
 	}

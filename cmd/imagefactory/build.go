@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/imagefactory/imagefactory/cmd/imagefactory/internal/progress"
+	"github.com/imagefactory/imagefactory/report"
 	"github.com/imagefactory/imagefactory/stages/pipeline"
 )
 
@@ -88,7 +89,7 @@ func (r buildResult) print(w io.Writer, format choice) error {
 		return json.NewEncoder(w).Encode(r)
 	}
 	for _, o := range r.Outputs {
-		fmt.Fprintf(w, "%s (%s, disk of %s) %s\n", o.Path, bytesText(o.Size), bytesText(o.VirtualSize), o.Digest)
+		fmt.Fprintf(w, "%s (%s, disk of %s) %s\n", o.Path, report.Bytes(o.Size), report.Bytes(o.VirtualSize), o.Digest)
 	}
 	if r.Verified {
 		fmt.Fprintln(w, "built twice, with the same result in every stage")

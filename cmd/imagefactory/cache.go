@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/imagefactory/imagefactory/recipes"
+	"github.com/imagefactory/imagefactory/report"
 	"github.com/imagefactory/imagefactory/stages"
 	"github.com/imagefactory/imagefactory/stages/sandbox"
 )
@@ -106,7 +107,7 @@ func (r cacheListResult) writeText(w io.Writer) error {
 	fmt.Fprintln(table, "LAST USED\tSIZE\tOWN\tKIND\tNAME")
 	for _, e := range r.Entries {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n",
-			e.Used.Local().Format(time.DateTime), bytesText(e.Bytes), bytesText(e.Own), e.Kind, e.Name)
+			e.Used.Local().Format(time.DateTime), report.Bytes(e.Bytes), report.Bytes(e.Own), e.Kind, e.Name)
 	}
 	return table.Flush()
 }
@@ -176,7 +177,7 @@ func runCacheCollect(ctx context.Context, opts cacheCollectOptions, maxSize int6
 
 func (r cacheCollectResult) writeText(w io.Writer) error {
 	_, err := fmt.Fprintf(w, "freed %s: %d results, %d downloads, %d sandbox roots; kept %s\n",
-		bytesText(r.Freed), r.Results, r.Downloads, r.Roots, bytesText(r.Kept))
+		report.Bytes(r.Freed), r.Results, r.Downloads, r.Roots, report.Bytes(r.Kept))
 	return err
 }
 

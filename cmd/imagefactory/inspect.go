@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/imagefactory/imagefactory/inspect"
+	"github.com/imagefactory/imagefactory/report"
 )
 
 func newInspectCommand(s streams) *cli.Command {
@@ -94,7 +95,7 @@ func runInspect(opts inspectOptions, s streams) error {
 type imageResult struct{ inspect.Summary }
 
 func (r imageResult) writeText(w io.Writer) error {
-	fmt.Fprintf(w, "%s, disk of %s (%d bytes)", r.Format, bytesText(r.Size), r.Size)
+	fmt.Fprintf(w, "%s, disk of %s (%d bytes)", r.Format, report.Bytes(r.Size), r.Size)
 	if r.Table == "gpt" {
 		fmt.Fprintf(w, ", GPT %s", r.GUID)
 	}
@@ -106,14 +107,14 @@ func (r imageResult) writeText(w io.Writer) error {
 		if f := p.FileSystem; f != nil {
 			kind, uuid = f.Type, f.UUID
 			if f.Free != nil {
-				free = bytesText(*f.Free)
+				free = report.Bytes(*f.Free)
 			}
 		}
 		typeName := p.TypeName
 		if typeName == "" && !p.Type.IsZero() {
 			typeName = p.Type.String()
 		}
-		fmt.Fprintf(table, "%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", p.Number, p.Label, typeName, p.Start, bytesText(p.Size), kind, free, uuid)
+		fmt.Fprintf(table, "%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", p.Number, p.Label, typeName, p.Start, report.Bytes(p.Size), kind, free, uuid)
 	}
 	return table.Flush()
 }

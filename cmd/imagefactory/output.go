@@ -59,21 +59,3 @@ func printResult(w io.Writer, format choice, result texter) error {
 	}
 	return result.writeText(w)
 }
-
-// bytesText writes a number of bytes for a person: "415 MB".
-func bytesText(n int64) string {
-	const unit = 1000
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, prefix := float64(n)/unit, 0
-	for value >= 999.5 && prefix < len("kMGTPE")-1 {
-		value /= unit
-		prefix++
-	}
-	precision := 0
-	if value < 9.95 {
-		precision = 1
-	}
-	return fmt.Sprintf("%.*f %cB", precision, value, "kMGTPE"[prefix])
-}
