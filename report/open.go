@@ -35,11 +35,17 @@ func OfTree(name string, st *store.Store, t *tree.Tree) (Snapshot, error) {
 	if err != nil {
 		return s, fmt.Errorf("%s: %w", name, err)
 	}
-	s.Services = make([]Service, 0, len(units))
-	for _, u := range units {
-		s.Services = append(s.Services, Service{Name: u.Name, State: u.State})
-	}
+	s.Services = ServicesOf(units)
 	return s, nil
+}
+
+// ServicesOf returns unit files as a snapshot has them; never nil.
+func ServicesOf(units []services.UnitFile) []Service {
+	list := make([]Service, 0, len(units))
+	for _, u := range units {
+		list = append(list, Service{Name: u.Name, State: u.State})
+	}
+	return list
 }
 
 // noDatabase is a note.

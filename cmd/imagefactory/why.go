@@ -46,7 +46,7 @@ func runWhy(ctx context.Context, opts whyOptions, s streams) (whyResult, error) 
 		return whyResult{}, err
 	}
 	defer closeSystem()
-	explanation, err := system.Why(opts.what)
+	explanation, err := system.Why(ctx, opts.what)
 	return whyResult{explanation}, err
 }
 

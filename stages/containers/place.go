@@ -56,6 +56,12 @@ func Run(ctx context.Context, run *stages.Run, root rootfs.Root, placed []Image,
 // files of its packages.
 func Stores() []string { return []string{defaultContainerdRoot, storageRoot, dockerDir} }
 
+// BlobPath returns where a blob of an image for containerd is: an absolute path. A root
+// whose configuration moves containerd's directory has it elsewhere.
+func BlobPath(d store.Digest) string {
+	return path.Join(defaultContainerdRoot, contentDir, d.Hex())
+}
+
 // placer puts images into a root.
 type placer struct {
 	run   *stages.Run

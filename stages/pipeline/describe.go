@@ -13,7 +13,6 @@ import (
 	"github.com/imagefactory/imagefactory/stages/emit"
 	"github.com/imagefactory/imagefactory/stages/harden"
 	"github.com/imagefactory/imagefactory/stages/installed"
-	"github.com/imagefactory/imagefactory/stages/provenance"
 	"github.com/imagefactory/imagefactory/stages/services"
 	"github.com/imagefactory/imagefactory/stages/store"
 	"github.com/imagefactory/imagefactory/stages/tree"
@@ -75,14 +74,15 @@ type System struct {
 	// where there never was a database of packages.
 	Installed *installed.Database
 	// Kept are the packages of the finished root.
-	Kept        *installed.Database
-	Report      *trim.Report // nil when the recipe does not trim
-	Budget      *trim.Budget // nil likewise
-	Attribution *provenance.Attribution
-	Stages      []report.Stage
-	Outputs     []report.Output // of an earlier build, where its manifest is that of this recipe
-	Cmdline     []string        // of the kernel
-	Harden      *harden.Options // of the recipe; nil when it does not harden
+	Kept    *installed.Database
+	Report  *trim.Report    // nil when the recipe does not trim
+	Budget  *trim.Budget    // nil likewise
+	Outputs []report.Output // of an earlier build, where its manifest is that of this recipe
+	Cmdline []string        // of the kernel
+	Harden  *harden.Options // of the recipe; nil when it does not harden
+
+	builder *builder
+	stages  []report.Stage // nil until they are counted
 }
 
 // System builds a recipe up to its finished root, without any output.
@@ -94,13 +94,13 @@ func (env *Environment) System(ctx context.Context, r *recipes.Recipe) (*System,
 	if _, err := p.Run(ctx, p.name, env.Options.Sink, append(p.stepNodes(), p.finished)...); err != nil {
 		return nil, err
 	}
-	return p.graph.builder.finishedSystem(ctx)
+	return p.graph.builder.finishedSystem()
 }
 
 // finishedSystem collects what there is to say about a root that was built.
-func (b *builder) finishedSystem(ctx context.Context) (*System, error) {
+func (b *builder) finishedSystem() (*System, error) {
 	r, g, st := b.recipe, b.graph, b.env.Cache.Store
-	s := &System{Name: r.Name, Version: r.Version, Arch: r.Arch, Store: st, Cmdline: g.cmdline}
+	s := &System{Name: r.Name, Version: r.Version, Arch: r.Arch, Store: st, Cmdline: g.cmdline, builder: b}
 	if r.Harden != nil {
 		o := hardenOptions(r, b.epoch)
 		s.Harden = &o
@@ -112,10 +112,7 @@ func (b *builder) finishedSystem(ctx context.Context) (*System, error) {
 	if s.Installed, err = readDatabase(st, g.untrimmed.Result()); err != nil {
 		return nil, err
 	}
-	if s.Kept, err = g.installed(st); err != nil {
-		return nil, err
-	}
-	if s.Attribution, err = b.attribute(ctx, st); err != nil {
+	if s.Kept, err = g.installed(st, s.Installed); err != nil {
 		return nil, err
 	}
 	if g.trimmed != nil {
@@ -128,9 +125,6 @@ func (b *builder) finishedSystem(ctx context.Context) (*System, error) {
 		}
 		budget := b.budget()
 		s.Report, s.Budget = &rep, &budget
-	}
-	if s.Stages, err = b.stageCounts(st, s.Kept); err != nil {
-		return nil, err
 	}
 	s.Outputs = b.env.outputs(r)
 	return s, nil
@@ -153,33 +147,44 @@ func (env *Environment) outputs(r *recipes.Recipe) []report.Output {
 	return list
 }
 
-// stageCounts counts what the root had after each stage.
-func (b *builder) stageCounts(st *store.Store, kept *installed.Database) ([]report.Stage, error) {
+// countStages counts what the root had after each stage, once.
+func (s *System) countStages() ([]report.Stage, error) {
+	if s.stages != nil {
+		return s.stages, nil
+	}
 	var list []report.Stage
-	for _, s := range b.graph.steps {
-		t, err := s.root().Load(st)
+	for _, step := range s.builder.graph.steps {
+		t, err := step.root().Load(s.Store)
 		if err != nil {
 			return nil, err
 		}
-		counts, err := trim.Count(st, t)
+		counts, err := trim.Count(s.Store, t)
 		if err != nil {
-			return nil, fmt.Errorf("after %s: %w", s.stage, err)
+			return nil, fmt.Errorf("after %s: %w", step.stage, err)
 		}
-		if counts.Packages == 0 && kept != nil {
-			counts.Packages = len(kept.Packages) // the database is gone, they are not
+		if counts.Packages == 0 && s.Kept != nil {
+			counts.Packages = len(s.Kept.Packages) // the database is gone, they are not
 		}
-		list = append(list, report.Stage{Name: s.stage, Counts: counts})
+		list = append(list, report.Stage{Name: step.stage, Counts: counts})
 	}
+	s.stages = list
 	return list, nil
 }
 
-// Origin says for people where the absolute path comes from; "" when it is not known.
-func (s *System) Origin(path string) string {
-	o, ok := s.Attribution.Origin(path)
-	if !ok {
-		return ""
+// origins returns what says for people where an absolute path comes from; "" when it is not
+// known.
+func (s *System) origins(ctx context.Context) (func(path string) string, error) {
+	attribution, err := s.builder.attribute(ctx, s.Store)
+	if err != nil {
+		return nil, err
 	}
-	return o.String()
+	return func(path string) string {
+		o, ok := attribution.Origin(path)
+		if !ok {
+			return ""
+		}
+		return o.String()
+	}, nil
 }
 
 // Trimming returns what trimming did. The error says that the recipe does not trim.
@@ -187,7 +192,11 @@ func (s *System) Trimming() (*report.Trimming, error) {
 	if s.Report == nil {
 		return nil, &RecipeError{fmt.Errorf("the recipe has no trim block, so nothing is trimmed; write: trim { profile = %q }", "container-host")}
 	}
-	return &report.Trimming{Schema: report.TrimSchema, Name: s.Name, Stages: s.Stages, Report: *s.Report}, nil
+	stages, err := s.countStages()
+	if err != nil {
+		return nil, err
+	}
+	return &report.Trimming{Schema: report.TrimSchema, Name: s.Name, Stages: stages, Report: *s.Report}, nil
 }
 
 // Page returns what the page about the image shows. A recipe that hardens has the findings
@@ -195,7 +204,14 @@ func (s *System) Trimming() (*report.Trimming, error) {
 func (s *System) Page(ctx context.Context, tool string) (report.Page, error) {
 	page := report.Page{
 		Name: s.Name, Version: s.Version, Arch: s.Arch, Tool: tool, After: s.Tree, Database: s.Installed, Before: s.Before,
-		Report: s.Report, Origin: s.Origin, Stages: s.Stages, Outputs: s.Outputs, Budget: s.Budget,
+		Report: s.Report, Outputs: s.Outputs, Budget: s.Budget,
+	}
+	var err error
+	if page.Stages, err = s.countStages(); err != nil {
+		return page, err
+	}
+	if page.Origin, err = s.origins(ctx); err != nil {
+		return page, err
 	}
 	if s.Harden == nil {
 		return page, nil
@@ -218,12 +234,16 @@ func (s *System) Page(ctx context.Context, tool string) (report.Page, error) {
 }
 
 // Why says why a package, an absolute path or a unit is in the image, or why it is not.
-func (s *System) Why(what string) (trim.Explanation, error) {
+func (s *System) Why(ctx context.Context, what string) (trim.Explanation, error) {
+	origin, err := s.origins(ctx)
+	if err != nil {
+		return trim.Explanation{}, err
+	}
 	rep := trim.Report{}
 	if s.Report != nil {
 		rep = *s.Report
 	}
-	return trim.Explainer{Report: rep, Database: s.Installed, Tree: s.Tree, Origin: s.Origin}.Why(what)
+	return trim.Explainer{Report: rep, Database: s.Installed, Tree: s.Tree, Origin: origin}.Why(what)
 }
 
 // Snapshot returns the system as it is compared with others. name is for people.
@@ -238,10 +258,7 @@ func (s *System) Snapshot(name string) (report.Snapshot, error) {
 	if err != nil {
 		return snapshot, err
 	}
-	snapshot.Services = []report.Service{}
-	for _, u := range units {
-		snapshot.Services = append(snapshot.Services, report.Service{Name: u.Name, State: u.State})
-	}
+	snapshot.Services = report.ServicesOf(units)
 	return snapshot, nil
 }
 

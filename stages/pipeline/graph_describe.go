@@ -15,9 +15,9 @@ import (
 	"github.com/imagefactory/imagefactory/stages/installed"
 	"github.com/imagefactory/imagefactory/stages/packages"
 	"github.com/imagefactory/imagefactory/stages/provenance"
+	"github.com/imagefactory/imagefactory/stages/rootfs"
 	"github.com/imagefactory/imagefactory/stages/sbom"
 	"github.com/imagefactory/imagefactory/stages/store"
-	"github.com/imagefactory/imagefactory/stages/tree"
 	"github.com/imagefactory/imagefactory/stages/trim"
 )
 
@@ -117,7 +117,7 @@ func (b *builder) billInput(ctx context.Context, st *store.Store, finished grub.
 	if in.Before, err = readDatabase(st, b.graph.untrimmed.Result()); err != nil || in.Before == nil {
 		return in, err
 	}
-	if in.Installed, err = b.graph.installed(st); err != nil {
+	if in.Installed, err = b.graph.installed(st, in.Before); err != nil {
 		return in, err
 	}
 	in.Licenses, err = sbom.Licenses(ctx, st, full, in.Before)
@@ -138,11 +138,11 @@ func (b *builder) attributeESP(ctx context.Context, st *store.Store, esp store.D
 }
 
 // installed returns the packages of the finished root; nil where there is no database of
-// them. A database that trimming dropped still tells what stayed.
-func (g *graph) installed(st *store.Store) (*installed.Database, error) {
-	full, err := readDatabase(st, g.untrimmed.Result())
-	if err != nil || full == nil || g.trimmed == nil {
-		return full, err
+// them. full are those before trimming: a database that trimming dropped still tells what
+// stayed.
+func (g *graph) installed(st *store.Store, full *installed.Database) (*installed.Database, error) {
+	if full == nil || g.trimmed == nil {
+		return full, nil
 	}
 	after, err := readDatabase(st, g.trimmed.Result().Root)
 	if err != nil || after != nil {
@@ -159,9 +159,7 @@ func (g *graph) installed(st *store.Store) (*installed.Database, error) {
 }
 
 // readDatabase returns the database of installed packages of a root; nil when it has none.
-func readDatabase(st *store.Store, root interface {
-	Load(*store.Store) (*tree.Tree, error)
-}) (*installed.Database, error) {
+func readDatabase(st *store.Store, root rootfs.Root) (*installed.Database, error) {
 	t, err := root.Load(st)
 	if err != nil {
 		return nil, err

@@ -62,9 +62,7 @@ func (b *builder) containerClaims(context.Context, *store.Store) ([]provenance.C
 			blobs = append(blobs, l.Blob)
 		}
 		for _, blob := range blobs {
-			for _, dir := range containers.Stores() {
-				claims = append(claims, provenance.Claim{Path: dir + "/io.containerd.content.v1.content/blobs/sha256/" + blob.Digest.Hex(), Origin: origin})
-			}
+			claims = append(claims, provenance.Claim{Path: containers.BlobPath(blob.Digest), Origin: origin})
 		}
 	}
 	return claims, nil
